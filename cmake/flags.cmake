@@ -1,0 +1,18 @@
+# Warnings, sanitizers, the fast linker and the compiler cache.
+add_compile_options(-Wall -Wextra -Wno-unused-parameter -Wnon-virtual-dtor -Woverloaded-virtual -fno-omit-frame-pointer)
+if(CMAKE_BUILD_TYPE STREQUAL "Debug")
+  add_compile_options(-g1)  # line tables are enough for stack traces, and compile and link far faster
+endif()
+if(CACHALOT_SANITIZE)
+  add_compile_options(-fsanitize=${CACHALOT_SANITIZE} -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${CACHALOT_SANITIZE})
+endif()
+find_program(MOLD mold)
+if(MOLD)
+  add_link_options(-fuse-ld=mold)
+endif()
+find_program(CCACHE ccache)
+if(CCACHE)
+  set(CMAKE_C_COMPILER_LAUNCHER ${CCACHE})
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
+endif()

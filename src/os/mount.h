@@ -1,0 +1,28 @@
+// Mounts: descriptions and the system calls for them.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace cachalot::os {
+
+// A mount as the OCI runtime specification writes it.
+struct Mount {
+  std::string type;    // "overlay", "bind", "tmpfs", ...
+  std::string source;
+  std::vector<std::string> options;  // "lowerdir=a:b", "ro", "rbind", ...
+};
+
+// Mounts `mount` on the existing directory or file `target`. Handles overlay chains longer than one page of options.
+absl::Status MountAt(const Mount& mount, const std::string& target);
+// Unmounts lazily; OK when nothing is mounted there.
+absl::Status Unmount(const std::string& target);
+
+// Moves the calling process into a mount namespace of its own (propagation: slave), so that its mounts die with it; and, when
+// this host's hybrid cgroup layout would make crun refuse, hides the unified hierarchy there. Call before any thread starts.
+absl::Status EnterPrivateMountNamespace();
+
+}  // namespace cachalot::os

@@ -1,0 +1,104 @@
+// Containers: a process description in, an exit status out. Build steps, gateway containers and the engine share this.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "base/cancel.h"
+#include "base/unique_fd.h"
+#include "os/mount.h"
+
+namespace cachalot::runtime {
+
+enum class Network { kHost, kNone, kSandbox };  // kSandbox: CNI when configured, else the host's
+
+struct MountPoint {
+  std::string dest;  // absolute, in the container
+  os::Mount mount;   // source on the host
+  bool readonly = false;
+};
+
+struct Rlimit {
+  std::string name;  // "nofile"
+  std::int64_t soft = 0, hard = 0;
+};
+
+struct ProcessSpec {
+  std::vector<std::string> args;
+  std::vector<std::string> env;
+  std::string cwd = "/";
+  std::string user;  // "name|uid[:group|gid]", looked up in the container's /etc/passwd and /etc/group
+  std::vector<Rlimit> rlimits;
+  bool tty = false;
+};
+
+struct ContainerSpec {
+  std::string id;
+  std::string rootfs;  // a mounted, writable (unless readonly_rootfs) directory
+  bool readonly_rootfs = false;
+  std::vector<MountPoint> mounts;  // in order, after the defaults (/proc, /dev, /sys, ...)
+  ProcessSpec process;
+  std::string hostname = "buildkitsandbox";
+  std::vector<std::pair<std::string, std::string>> extra_hosts;  // host, ip
+  Network network = Network::kSandbox;
+  bool privileged = false;  // LLB's security.insecure
+  std::string cgroup_parent;
+};
+
+// The standard streams. Invalid descriptors are /dev/null. With a tty, `in` and `out` are joined to a pseudo terminal.
+struct Streams {
+  UniqueFd in, out, err;
+};
+
+struct ResourceUsage {
+  std::int64_t cpu_user_us = 0, cpu_system_us = 0, memory_peak_bytes = 0, io_read_bytes = 0, io_write_bytes = 0;
+};
+struct ExitStatus {
+  int code = 0;  // 128 + n when killed by signal n
+  bool oom_killed = false;
+  ResourceUsage usage;
+};
+
+// A running process: the container's first, or one added to it.
+class Process {
+ public:
+  virtual ~Process() = default;  // kills it
+  virtual absl::StatusOr<ExitStatus> Wait(const CancelToken& cancel) = 0;  // on cancellation: killed with its children
+  virtual absl::Status Signal(int signal) = 0;
+  virtual absl::Status Resize(int rows, int columns) = 0;
+};
+
+class Container {
+ public:
+  virtual ~Container() = default;  // kills what runs and removes the container
+  virtual Process& init() = 0;
+  virtual absl::StatusOr<std::unique_ptr<Process>> Exec(const ProcessSpec& process, Streams streams) = 0;
+};
+
+// Starts containers. Thread-safe. The implementation in use generates an OCI bundle and drives crun (or runc).
+class Runtime {
+ public:
+  struct Config {
+    std::string state_dir;      // bundles and runtime state live here
+    std::string binary = "crun";  // looked up on PATH
+    std::string resolv_conf;    // DNS configuration file for containers; empty: made from the host's
+    std::vector<std::string> dns_servers, dns_search, dns_options;
+    std::string cni_config, cni_bin_dir;
+    std::string apparmor_profile;
+    bool selinux = false;
+  };
+  static absl::StatusOr<std::unique_ptr<Runtime>> Create(Config config);
+  virtual ~Runtime() = default;
+  virtual absl::StatusOr<std::unique_ptr<Container>> Start(const ContainerSpec& spec, Streams streams) = 0;
+  // Start, wait, remove: the short way for a build step.
+  virtual absl::StatusOr<ExitStatus> Run(const ContainerSpec& spec, Streams streams, const CancelToken& cancel) = 0;
+};
+
+}  // namespace cachalot::runtime

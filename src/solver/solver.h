@@ -1,0 +1,130 @@
+// The scheduler: takes graphs of abstract operations, finds what is cached, runs the rest once, shares equal work.
+//
+// Pure logic: no I/O, no clocks of its own, no knowledge of what an operation does. One thread owns all state; it receives
+// messages and emits commands, so that a seeded test can deliver completions in any order.
+//
+// Keys. Every output of a vertex has one canonical key, found without running anything when possible:
+//   definition key  D = H(operation digest, output, [canonical key of each input + selector])
+//   content key     C = H(operation digest, output, [for inputs with `content`: their content digest, else as above])
+// A vertex without content inputs has the canonical key D. Otherwise it is C: from the persisted alias D -> C if there is
+// one, else computed from the inputs' results (which therefore have to be produced first). A hit is a result stored under
+// the canonical key. Aliases from ephemeral keys (operations that say so, such as a local source) are not persisted.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/cancel.h"
+#include "base/clock.h"
+#include "solver/progress.h"
+
+namespace cachalot::solver {
+
+// What an operation yields for one output. Shared, immutable; holding it keeps the data alive.
+class Result {
+ public:
+  virtual ~Result() = default;
+};
+using ResultPtr = std::shared_ptr<const Result>;
+
+// One input's part in an operation's keys.
+struct InputKey {
+  std::string selector;  // distinguishes uses of the same input (a path)
+  bool content = false;  // the operation can digest just what it reads: ContentDigest()
+};
+
+struct CacheMap {
+  std::string op_digest;         // covers everything about the operation but its inputs
+  std::vector<InputKey> inputs;  // one per input
+  bool ephemeral = false;        // the digest means something in this build only: never persist aliases from it
+};
+
+// What an operation gets while it works. Thread-safe; outlives the call.
+struct OpContext {
+  CancelToken cancel;
+  std::shared_ptr<OpProgress> progress;
+};
+
+// One vertex's work. Calls are made from worker threads, one at a time per object, and may block.
+class Operation {
+ public:
+  virtual ~Operation() = default;
+  // Describes the operation for keys; resolves symbolic references (tags) first. Called at most once per build.
+  virtual absl::StatusOr<CacheMap> DescribeCache(const OpContext& context) = 0;
+  // The digest of what the operation reads from input `index`, whose result is given.
+  virtual absl::StatusOr<std::string> ContentDigest(int index, const ResultPtr& input, const OpContext& context) = 0;
+  // Does the work. `inputs` has one result per input; the return has one per output (may be null for unrequested ones).
+  virtual absl::StatusOr<std::vector<ResultPtr>> Run(const std::vector<ResultPtr>& inputs, const OpContext& context) = 0;
+  // Whether work of this operation started by one build may serve another that waits for the same key.
+  virtual bool Shareable() const { return true; }
+};
+
+struct Vertex;
+using VertexPtr = std::shared_ptr<const Vertex>;
+
+struct VertexInput {
+  VertexPtr vertex;
+  int output = 0;
+};
+
+// A node of one build's graph. Immutable once handed to the solver.
+struct Vertex {
+  std::string digest;  // of the operation with its inputs, as the client names it
+  std::string name;    // for progress
+  std::vector<VertexInput> inputs;
+  std::shared_ptr<Operation> op;
+  bool ignore_cache = false;
+  std::optional<ProgressGroup> group;
+};
+
+// Persistent memory of keys. Calls come from worker threads.
+class CacheStore {
+ public:
+  virtual ~CacheStore() = default;
+  // The result stored under `key`, or null. A result that cannot be loaded any more is dropped and null is returned.
+  virtual absl::StatusOr<ResultPtr> Load(const std::string& key) = 0;
+  virtual absl::Status Save(const std::string& key, const ResultPtr& result) = 0;
+  // The content key that `definition_key` stands for, or empty.
+  virtual absl::StatusOr<std::string> Alias(const std::string& definition_key) = 0;
+  virtual absl::Status SaveAlias(const std::string& definition_key, const std::string& content_key) = 0;
+  // Remembers how `key` came to be, for cache export: called once per resolved vertex output.
+  virtual absl::Status SaveLink(const std::string& key, const std::string& op_digest, int output, const std::vector<std::string>& input_keys,
+                                const std::vector<std::string>& selectors) = 0;
+};
+
+// Runs work on other threads. Tests substitute one that runs it in a seeded order.
+class Executor {
+ public:
+  virtual ~Executor() = default;
+  virtual void Run(std::function<void()> work) = 0;
+};
+
+// Details of a failed vertex travel as payloads of its Status; this one names the vertex (the digest is the payload).
+inline constexpr char kFailedVertexPayload[] = "cachalot/vertex";
+
+// A build's handle on the solver: its vertices, its progress, its cancellation. Destruction leaves all its work.
+class Job {
+ public:
+  virtual ~Job() = default;
+  // Blocks until output `output` of `vertex` is there. Equal vertices (by digest) of one job are solved once; concurrent
+  // calls are welcome. The error is that of the first vertex that failed, Annotated and with kFailedVertexPayload.
+  virtual absl::StatusOr<ResultPtr> Solve(const VertexPtr& vertex, int output, const CancelToken& cancel) = 0;
+  // The canonical key of an output that Solve has returned.
+  virtual std::string KeyOf(const VertexPtr& vertex, int output) = 0;
+};
+
+class Solver {
+ public:
+  // All arguments outlive the solver.
+  static std::unique_ptr<Solver> Create(CacheStore* store, Executor* executor, Clock* clock);
+  virtual ~Solver() = default;
+  // `progress` receives the events of the job's vertices, and outlives the job.
+  virtual std::unique_ptr<Job> NewJob(std::shared_ptr<ProgressSink> progress) = 0;
+};
+
+}  // namespace cachalot::solver
