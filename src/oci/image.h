@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "absl/time/time.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "oci/digest.h"
 #include "oci/platform.h"
 
@@ -30,12 +30,14 @@ inline constexpr absl::string_view kDockerLayerGzip = "application/vnd.docker.im
 using Annotations = std::map<std::string, std::string>;
 
 struct Descriptor {
-  std::string media_type;
-  Digest digest;
+  std::string media_type{};
+  Digest digest{};
   std::int64_t size = 0;
-  Annotations annotations;
-  std::optional<Platform> platform;
-  std::string artifact_type;
+  Annotations annotations{};
+  std::optional<Platform> platform{};
+  std::string artifact_type{};
+  std::vector<std::string> urls{};
+  std::string data{};  // the embedded content itself, if any (base64 in JSON)
 };
 
 bool IsIndex(absl::string_view media_type);
@@ -81,7 +83,7 @@ struct RunConfig {
   std::vector<std::string> env;            // "NAME=value", in order
   std::vector<std::string> entrypoint;
   std::vector<std::string> cmd;
-  std::vector<std::string> volumes;        // sorted
+  std::vector<std::string> volumes;  // sorted
   std::string working_dir;
   std::map<std::string, std::string> labels;
   std::string stop_signal;
@@ -98,7 +100,7 @@ struct ImageConfig {
   RunConfig config;
   std::vector<Digest> diff_ids;
   std::vector<HistoryEntry> history;
-  // Members that this structure does not know, kept for writing (a JSON object as text, or empty).
+  // Top-level members that this structure does not know, kept for writing (a JSON object as text, or empty).
   std::string unknown_members;
 };
 
@@ -112,5 +114,6 @@ std::string Serialize(const Manifest& manifest);
 std::string Serialize(const Index& index);
 std::string Serialize(const ImageConfig& config);
 std::string Serialize(const Descriptor& descriptor);
+std::string Serialize(const std::vector<HistoryEntry>& history);
 
 }  // namespace cachalot::oci

@@ -30,8 +30,8 @@ Platform Normalize(Platform platform);
 // "os/arch[/variant]" of the normalized platform; with_version adds "(os version)" after the os.
 std::string FormatPlatform(const Platform& platform, bool with_version = false);
 
-// How well an image of platform `candidate` serves `wanted`: 0 is exact, higher is worse (arm/v6 serves arm/v7, 386 does
-// not serve amd64), -1 is not at all.
+// How well an image of platform `candidate` serves `wanted`: 0 is exact, higher is worse (arm/v6 serves arm/v7, 386 serves
+// amd64 as the last resort, as in containerd), -1 is not at all.
 int PlatformRank(const Platform& wanted, const Platform& candidate);
 
 }  // namespace cachalot::oci

@@ -18,8 +18,8 @@ struct Reference {
   // Docker's normalization: "busybox" is docker.io/library/busybox:latest. Errors name the offending text.
   static absl::StatusOr<Reference> ParseNormalized(absl::string_view text);
 
-  std::string name() const;    // "docker.io/library/busybox"
-  std::string str() const;     // the full form: name[:tag][@digest]
+  std::string name() const;      // "docker.io/library/busybox"
+  std::string str() const;       // the full form: name[:tag][@digest]
   std::string familiar() const;  // the short form for people: "busybox:latest"
 };
 
