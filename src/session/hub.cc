@@ -1,0 +1,66 @@
+#include <chrono>
+#include <map>
+
+#include "absl/strings/str_cat.h"
+#include "base/guarded.h"
+#include "session/attached.h"
+#include "session/session.h"
+
+namespace cachalot::session {
+namespace {
+
+// Clients join the id with a prefix that tells vertices of different contexts apart.
+absl::string_view WithoutPrefix(absl::string_view id) {
+  const std::size_t colon = id.find(':');
+  return colon == absl::string_view::npos || colon + 1 == id.size() ? id : id.substr(colon + 1);
+}
+
+class Hub : public SessionHub {
+ public:
+  absl::Status Serve(SessionMetadata metadata, ByteStream& stream) override {
+    const std::string id = metadata.id;
+    const auto attached = AttachedSession::Create(std::move(metadata));
+    (*sessions_.Lock())[id] = attached;
+    sessions_.NotifyAll();
+    const absl::Status status = attached->Run(stream);
+    auto sessions = sessions_.Lock();
+    // A client that attached again under the same id has replaced this entry.
+    if (const auto found = sessions->find(id); found != sessions->end() && found->second == attached) {
+      sessions->erase(found);
+    }
+    return status;
+  }
+
+  absl::StatusOr<SessionPtr> Find(const std::string& full_id, absl::Duration patience, const CancelToken& cancel) override {
+    const std::string id(WithoutPrefix(full_id));
+    const auto wake = cancel.OnCancel([this] {
+      { auto lock = sessions_.Lock(); }  // orders the notification after the check of a waiter
+      sessions_.NotifyAll();
+    });
+    const auto deadline = std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(std::min(patience, absl::Hours(24)));
+    SessionPtr result;
+    auto sessions = sessions_.Lock();
+    sessions.WaitUntil(deadline, [&](Sessions& all) {
+      const auto found = all.find(id);
+      result = found == all.end() ? nullptr : found->second;
+      return result != nullptr || cancel.cancelled();
+    });
+    if (result != nullptr) {
+      return result;
+    }
+    if (cancel.cancelled()) {
+      return cancel.status();
+    }
+    return absl::DeadlineExceededError(absl::StrCat("no active session for ", id, ": context deadline exceeded"));
+  }
+
+ private:
+  using Sessions = std::map<std::string, std::shared_ptr<AttachedSession>>;
+  Guarded<Sessions> sessions_;
+};
+
+}  // namespace
+
+std::unique_ptr<SessionHub> SessionHub::Create() { return std::make_unique<Hub>(); }
+
+}  // namespace cachalot::session
