@@ -16,10 +16,13 @@ struct Mount {
   std::vector<std::string> options;  // "lowerdir=a:b", "ro", "rbind", ...
 };
 
-// Mounts `mount` on the existing directory or file `target`. Handles overlay chains longer than one page of options.
+// Mounts `mount` on the existing directory or file `target`. Handles overlay chains longer than one page of options (500 layers,
+// the kernel's bound). In overlay options ':', ',' and '\' within a path are escaped with '\'.
 absl::Status MountAt(const Mount& mount, const std::string& target);
 // Unmounts lazily; OK when nothing is mounted there.
 absl::Status Unmount(const std::string& target);
+// True when `target` is the root of a mount (bind mounts included).
+absl::StatusOr<bool> IsMountPoint(const std::string& target);
 
 // Moves the calling process into a mount namespace of its own (propagation: slave), so that its mounts die with it; and, when
 // this host's hybrid cgroup layout would make crun refuse, hides the unified hierarchy there. Call before any thread starts.
