@@ -1,0 +1,113 @@
+#include <gtest/gtest.h>
+
+#include <random>
+#include <string>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "codec/compression.h"
+#include "codec/sha256.h"
+#include "codec/stream.h"
+
+namespace cachalot::codec {
+namespace {
+
+std::string Sample(std::size_t size) {
+  std::mt19937 random(7);
+  std::string text;
+  while (text.size() < size) absl::StrAppend(&text, "line ", random() % 1000, random() % 3 == 0 ? "\n" : std::string(random() % 40, 'x'));
+  text.resize(size);
+  return text;
+}
+
+std::string Compress(Compression kind, absl::string_view bytes, std::size_t cut, int level = -1) {
+  StringSink out;
+  auto compressor = NewCompressor(kind, level, &out);
+  EXPECT_TRUE(compressor.ok());
+  for (; !bytes.empty(); bytes.remove_prefix(std::min(cut, bytes.size()))) EXPECT_TRUE((*compressor)->Write(bytes.substr(0, cut)).ok());
+  EXPECT_TRUE((*compressor)->Finish().ok());
+  return out.bytes();
+}
+
+absl::StatusOr<std::string> Decompress(absl::string_view bytes) {
+  auto source = NewAutoDecompressor(std::make_unique<StringSource>(bytes));
+  if (!source.ok()) return source.status();
+  auto ahead = NewReadAhead(*std::move(source));
+  return ReadAll(*ahead, 64 << 20);
+}
+
+TEST(Sha256Test, KnownAnswer) {
+  Sha256 hash;
+  hash.Update("a");
+  hash.Update("bc");
+  EXPECT_EQ(hash.FinishHex(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  EXPECT_EQ(hash.FinishHex(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+}
+
+class CompressionTest : public testing::TestWithParam<Compression> {};
+
+TEST_P(CompressionTest, RoundTripsAndIsDeterministic) {
+  for (std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{100000}, std::size_t{3 << 20}}) {
+    const std::string text = Sample(size);
+    const std::string whole = Compress(GetParam(), text, text.size() + 1);
+    EXPECT_EQ(whole, Compress(GetParam(), text, 777)) << size;
+    if (size == 0 && GetParam() == Compression::kNone) continue;
+    auto back = Decompress(whole);
+    ASSERT_TRUE(back.ok()) << back.status();
+    EXPECT_EQ(*back, text);
+  }
+}
+
+TEST_P(CompressionTest, MembersFollowEachOther) {
+  const std::string a = Sample(300000), b = Sample(5);
+  auto back = Decompress(absl::StrCat(Compress(GetParam(), a, 4096), Compress(GetParam(), b, 1)));
+  ASSERT_TRUE(back.ok()) << back.status();
+  EXPECT_EQ(*back, a + b);
+}
+
+TEST_P(CompressionTest, TruncationAndDamageAreErrors) {
+  if (GetParam() == Compression::kNone) return;
+  std::string bytes = Compress(GetParam(), Sample(500000), 4096);
+  for (std::size_t keep : {bytes.size() - 1, bytes.size() / 2, std::size_t{12}}) {
+    EXPECT_FALSE(Decompress(absl::string_view(bytes).substr(0, keep)).ok()) << keep;
+  }
+  bytes[bytes.size() / 2] ^= 0x55;
+  EXPECT_FALSE(Decompress(bytes).ok());
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, CompressionTest, testing::Values(Compression::kNone, Compression::kGzip, Compression::kZstd));
+
+TEST(CompressionLevelTest, EveryLevelWorks) {
+  const std::string text = Sample(400000);
+  for (int level = 0; level <= 9; ++level) EXPECT_EQ(*Decompress(Compress(Compression::kGzip, text, 9999, level)), text) << level;
+  for (int level : {1, 5, 19, 100}) EXPECT_EQ(*Decompress(Compress(Compression::kZstd, text, 9999, level)), text) << level;
+}
+
+TEST(FilterTest, ReadsXzAndBzip2) {
+  // "hello\n" through xz and bzip2.
+  const std::string xz = absl::HexStringToBytes(
+      "fd377a585a000004e6d6b4460200210116000000742fe5a301000568656c6c6f0a000000a56097f194f6fde000011e06c12fa41d1fb6f37d010000000004595a");
+  const std::string bz = absl::HexStringToBytes("425a6839314159265359c1c080e2000001410000100244a00030cd00c3462997177245385090c1c080e2");
+  EXPECT_EQ(*Decompress(xz), "hello\n");
+  EXPECT_EQ(*Decompress(bz), "hello\n");
+  EXPECT_FALSE(Decompress(xz.substr(0, 40)).ok());
+  EXPECT_EQ(DetectCompression(xz), Compression::kXz);
+  EXPECT_EQ(DetectCompression("BZh91AY"), Compression::kBzip2);
+}
+
+TEST(ReadAllTest, Bounds) {
+  StringSource ten("0123456789");
+  EXPECT_FALSE(ReadAll(ten, 9).ok());
+  StringSource again("0123456789");
+  EXPECT_EQ(*ReadAll(again, 10), "0123456789");
+}
+
+TEST(ReadAheadTest, AbandonedEarly) {
+  const std::string text = Sample(8 << 20);
+  auto ahead = NewReadAhead(std::make_unique<StringSource>(text));
+  char byte;
+  EXPECT_EQ(*ahead->Read(&byte, 1), 1U);
+}
+
+}  // namespace
+}  // namespace cachalot::codec
