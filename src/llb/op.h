@@ -186,12 +186,22 @@ struct SourceLocation {
   std::vector<solver::SourceRange> ranges;
 };
 
+// Limits for the processes of an exec operation. Metadata: no part of the digest.
+struct LinuxResources {
+  std::int64_t memory = 0, memory_swap = 0;  // bytes, 0 unlimited
+  std::uint64_t cpu_shares = 0, cpu_period = 0;
+  std::int64_t cpu_quota = 0;
+  std::string cpuset_cpus, cpuset_mems;
+  friend bool operator==(const LinuxResources&, const LinuxResources&) = default;
+};
+
 struct OpMetadata {
   bool ignore_cache = false;
   std::map<std::string, std::string> description;  // "llb.customname" names the vertex for people
   std::optional<bool> export_cache;
   std::map<std::string, bool> caps;
   std::optional<solver::ProgressGroup> progress_group;
+  std::optional<LinuxResources> linux_resources;
 };
 
 struct Vertex;
@@ -213,8 +223,14 @@ struct Vertex {
   OpMetadata metadata;
   std::vector<SourceLocation> locations;
 
-  // For people: the custom name, else one made from the operation ("[auth] ...", "copy /a /b", the source's identifier).
+  // Releases the inputs one by one, so that a long chain needs no deep stack.
+  ~Vertex();
+
+  // For people: the custom name, else one made from the operation ("/bin/sh -c make", "copy /a /b", the source's identifier,
+  // "merge (a, b)"). At most 4 KiB: a merge of merges names all its inputs.
   std::string Name() const;
+  // How many outputs the operation has: inputs name them by index below this.
+  int OutputCount() const;
 };
 
 }  // namespace cachalot::llb

@@ -1,0 +1,29 @@
+// The only place where the plain operations of llb/op.h and their protobuf form meet. Internal to this room.
+#pragma once
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "buildkit/ops.pb.h"
+#include "llb/op.h"
+
+namespace cachalot::llb {
+
+// Fills op, platform and constraints of `vertex` from `message`, checking every index against the number of the message's
+// inputs. Errors read "invalid exec op with no meta" and the like.
+absl::Status DecodeOp(const pb::Op& message, Vertex& vertex);
+absl::Status DecodeExec(const pb::ExecOp& message, int input_count, ExecOp& op);
+absl::Status DecodeFile(const pb::FileOp& message, int input_count, FileOp& op);
+
+// The whole message: inputs (by their vertices' digests), operation, platform, constraints.
+pb::Op EncodeOp(const Vertex& vertex);
+void EncodeExec(const ExecOp& op, pb::ExecOp& message);
+void EncodeFile(const FileOp& op, pb::FileOp& message);
+
+OpMetadata DecodeMetadata(const pb::OpMetadata& message);
+void EncodeMetadata(const OpMetadata& metadata, pb::OpMetadata& message);
+
+// Canonical bytes: fields in the order of their numbers, map entries sorted by key.
+std::string SerializeCanonically(const google::protobuf::MessageLite& message);
+
+}  // namespace cachalot::llb
