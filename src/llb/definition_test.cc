@@ -1,0 +1,245 @@
+#include "llb/definition.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "llb/caps.h"
+#include "llb/wire.h"
+
+namespace cachalot::llb {
+namespace {
+
+using ::testing::HasSubstr;
+
+// Builds definitions message by message, so that broken ones can be made.
+class Writer {
+ public:
+  std::string Add(const pb::Op& op) {
+    const std::string bytes = SerializeCanonically(op);
+    definition_.add_def(bytes);
+    return oci::Digest::Of(bytes).str();
+  }
+  std::string AddSource(const std::string& identifier) {
+    pb::Op op;
+    op.mutable_source()->set_identifier(identifier);
+    return Add(op);
+  }
+  void AddTerminal(const std::string& digest, std::int64_t index = 0) {
+    pb::Op op;
+    AddInput(op, digest, index);
+    Add(op);
+  }
+  static void AddInput(pb::Op& op, const std::string& digest, std::int64_t index = 0) {
+    op.add_inputs()->set_digest(digest);
+    op.mutable_inputs(op.inputs_size() - 1)->set_index(index);
+  }
+  pb::Definition& message() { return definition_; }
+  absl::StatusOr<Edge> Load() { return LoadDefinition(SerializeCanonically(definition_)); }
+  // The error of a definition whose result is `op`.
+  std::string ErrorOf(const pb::Op& op) {
+    AddTerminal(Add(op));
+    return std::string(Load().status().message());
+  }
+
+ private:
+  pb::Definition definition_;
+};
+
+pb::Op Exec(const std::string& root) {
+  pb::Op op;
+  Writer::AddInput(op, root);
+  op.mutable_exec()->mutable_meta()->add_args("/bin/true");
+  op.mutable_exec()->mutable_meta()->set_cwd("/");
+  op.mutable_exec()->add_mounts()->set_dest("/");
+  return op;
+}
+
+TEST(LoadDefinition, LoadsWhatWasWritten) {
+  Writer writer;
+  pb::Op exec = Exec(writer.AddSource("docker-image://docker.io/library/busybox:latest"));
+  exec.mutable_platform()->set_os("linux");
+  pb::Mount& secret = *exec.mutable_exec()->add_mounts();
+  secret.set_input(-1);
+  secret.set_dest("/run/secrets/key");
+  secret.set_mounttype(pb::SECRET);
+  secret.mutable_secretopt()->set_id("key");
+  const std::string digest = writer.Add(exec);
+  writer.AddTerminal(digest);
+  auto& metadata = (*writer.message().mutable_metadata())[digest];
+  (*metadata.mutable_description())["llb.customname"] = "look";
+  metadata.mutable_linux_resources()->set_memory(1 << 20);
+  auto edge = writer.Load();
+  ASSERT_TRUE(edge.ok()) << edge.status();
+  const Vertex& vertex = *edge->vertex;
+  EXPECT_EQ(vertex.digest.str(), digest);
+  EXPECT_EQ(vertex.Name(), "look");
+  EXPECT_EQ(vertex.platform->os, "linux");
+  EXPECT_EQ(vertex.metadata.linux_resources->memory, 1 << 20);
+  const ExecOp& op = std::get<ExecOp>(vertex.op);
+  EXPECT_EQ(op.mounts[0].output, 0);
+  EXPECT_EQ(op.mounts[1].output, -1);  // the wire says 0 for every secret
+  EXPECT_EQ(op.mounts[1].secret.id, "key");
+  EXPECT_EQ(vertex.inputs[0].vertex->Name(), "docker-image://docker.io/library/busybox:latest");
+}
+
+TEST(LoadDefinition, EmptyIsScratch) {
+  auto edge = LoadDefinition("");
+  ASSERT_TRUE(edge.ok());
+  EXPECT_EQ(edge->vertex, nullptr);
+  EXPECT_EQ(SaveDefinition(*edge), "");
+}
+
+TEST(LoadDefinition, RefusesBrokenGraphs) {
+  EXPECT_THAT(LoadDefinition("\xff\xff").status().message(), HasSubstr("failed to parse llb definition"));
+  {
+    Writer writer;
+    writer.AddSource("local://context");
+    EXPECT_EQ(writer.Load().status().message(), "invalid LLB with 1 vertexes");
+  }
+  {
+    Writer writer;
+    writer.AddSource("local://a");
+    writer.AddSource("local://b");
+    EXPECT_EQ(writer.Load().status().message(), "invalid LLB with no inputs on last vertex");
+  }
+  {
+    Writer writer;
+    writer.AddSource("local://a");
+    writer.AddTerminal("sha256:00");
+    EXPECT_EQ(writer.Load().status().message(), "invalid missing input digest sha256:00");
+  }
+  {
+    Writer writer;
+    writer.AddTerminal(writer.AddSource("local://a"), -1);
+    EXPECT_EQ(writer.Load().status().message(), "invalid input 0 output index -1");
+  }
+  {
+    Writer writer;
+    writer.AddTerminal(writer.AddSource("local://a"), 1);
+    EXPECT_THAT(writer.Load().status().message(), HasSubstr("(local://a) has 1 outputs"));
+  }
+  {
+    Writer writer;
+    writer.AddTerminal(writer.AddSource("local://a"));
+    writer.message().set_def(0, "\xff");
+    EXPECT_EQ(writer.Load().status().message(), "failed to parse llb proto op");
+  }
+}
+
+TEST(LoadDefinition, RefusesBrokenOperations) {
+  EXPECT_THAT(Writer().ErrorOf(pb::Op()), HasSubstr("invalid op of unknown kind"));
+  pb::Op op;
+  op.mutable_exec();
+  EXPECT_THAT(Writer().ErrorOf(op), HasSubstr("invalid exec op with no meta"));
+  op.mutable_exec()->mutable_meta();
+  EXPECT_THAT(Writer().ErrorOf(op), HasSubstr("invalid exec op with no args"));
+  op.mutable_exec()->mutable_meta()->add_args("true");
+  EXPECT_THAT(Writer().ErrorOf(op), HasSubstr("invalid exec op with no mounts"));
+  op.mutable_exec()->add_mounts()->set_dest("/x");
+  EXPECT_THAT(Writer().ErrorOf(op), HasSubstr("invalid mount /x of exec op: no input 0"));
+  op.mutable_exec()->mutable_mounts(0)->set_input(-1);
+  EXPECT_THAT(Writer().ErrorOf(op), HasSubstr("invalid exec op with no rootfs"));
+  op.mutable_exec()->mutable_mounts(0)->set_output(1);
+  EXPECT_THAT(Writer().ErrorOf(op), HasSubstr("no output 1"));
+  op.mutable_file();
+  EXPECT_THAT(Writer().ErrorOf(op), HasSubstr("invalid file op with no actions"));
+  op.mutable_file()->add_actions()->set_input(0);
+  EXPECT_THAT(Writer().ErrorOf(op), HasSubstr("invalid input index for action 0"));
+  op.mutable_file()->mutable_actions(0)->set_input(-1);
+  op.mutable_file()->mutable_actions(0)->set_secondaryinput(-1);
+  EXPECT_THAT(Writer().ErrorOf(op), HasSubstr("invalid file action of unknown kind"));
+  op.mutable_diff();
+  EXPECT_THAT(Writer().ErrorOf(op), HasSubstr("invalid diff op with nil lower or upper input"));
+  op.mutable_diff()->mutable_lower()->set_input(-1);
+  op.mutable_diff()->mutable_upper()->set_input(0);
+  EXPECT_THAT(Writer().ErrorOf(op), HasSubstr("invalid diff input index 0"));
+  op.mutable_passthrough();
+  EXPECT_THAT(Writer().ErrorOf(op), HasSubstr("invalid passthrough op with no id"));
+}
+
+TEST(LoadDefinition, RefusesUnknownCapabilities) {
+  Writer writer;
+  const std::string digest = writer.AddSource("local://a");
+  writer.AddTerminal(digest);
+  auto& caps = *(*writer.message().mutable_metadata())[digest].mutable_caps();
+  caps["source.local"] = true;
+  EXPECT_TRUE(writer.Load().ok());
+  caps["source.telepathy"] = true;
+  const absl::Status status = writer.Load().status();
+  EXPECT_THAT(status.message(), HasSubstr("unknown API capability source.telepathy"));
+  EXPECT_THAT(status.message(), HasSubstr(digest));
+}
+
+TEST(LoadDefinition, KeepsSourceLocations) {
+  Writer writer;
+  const std::string digest = writer.AddSource("local://a");
+  writer.AddTerminal(digest);
+  pb::Source& source = *writer.message().mutable_source();
+  source.add_infos()->set_filename("Dockerfile");
+  pb::Location& location = *(*source.mutable_locations())[digest].add_locations();
+  location.add_ranges()->mutable_start()->set_line(3);
+  auto edge = writer.Load();
+  ASSERT_TRUE(edge.ok()) << edge.status();
+  ASSERT_EQ(edge->vertex->locations.size(), 1u);
+  EXPECT_EQ(edge->vertex->locations[0].info->filename, "Dockerfile");
+  EXPECT_EQ(edge->vertex->locations[0].ranges[0].start_line, 3);
+  auto again = LoadDefinition(SaveDefinition(*edge));
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(again->vertex->locations[0].info->filename, "Dockerfile");
+  location.set_sourceindex(1);
+  EXPECT_EQ(writer.Load().status().message(), "failed to find source map with index 1");
+}
+
+TEST(LoadDefinition, TakesLongChainsAndNamesNestedMergesBriefly) {
+  Writer writer;
+  std::string digest = writer.AddSource("local://a");
+  for (int i = 0; i < 20'000; ++i) {
+    pb::Op op;
+    Writer::AddInput(op, digest);
+    Writer::AddInput(op, digest);
+    op.mutable_merge()->add_inputs()->set_input(0);
+    op.mutable_merge()->add_inputs()->set_input(1);
+    digest = writer.Add(op);
+  }
+  writer.AddTerminal(digest);
+  auto edge = writer.Load();
+  ASSERT_TRUE(edge.ok()) << edge.status();
+  EXPECT_EQ(edge->vertex->Name().size(), 4096u);
+  EXPECT_EQ(SaveDefinition(*edge), SaveDefinition(*LoadDefinition(SaveDefinition(*edge))));
+}
+
+TEST(VertexName, SaysWhatTheOperationDoes) {
+  auto base = std::make_shared<Vertex>();
+  base->op = SourceOp{"docker-image://busybox", {}};
+  Vertex vertex;
+  vertex.inputs = {{base, 0}, {base, 0}};
+  vertex.op = MergeOp{{0, 1}};
+  EXPECT_EQ(vertex.Name(), "merge (docker-image://busybox, docker-image://busybox)");
+  vertex.op = DiffOp{-1, 0};
+  EXPECT_EQ(vertex.Name(), "diff scratch -> (docker-image://busybox)");
+  ExecOp exec;
+  exec.meta.args = {"/bin/sh", "-c", "make all"};
+  vertex.op = exec;
+  EXPECT_EQ(vertex.Name(), "/bin/sh -c make all");
+  FileMkdir mkdir;
+  mkdir.path = "/d";
+  FileCopy copy;
+  copy.src = "/a";
+  copy.dest = "/b";
+  FileSymlink symlink;
+  symlink.oldpath = "/old";
+  symlink.newpath = "/new";
+  FileOp file;
+  file.actions = {{0, -1, -1, mkdir}, {1, 0, -1, copy}, {2, -1, 0, symlink}};
+  vertex.op = file;
+  EXPECT_EQ(vertex.Name(), "mkdir /d, copy /a /b, symlink /new -> /old");
+}
+
+TEST(Caps, AreSorted) {
+  EXPECT_TRUE(std::is_sorted(LlbCaps().begin(), LlbCaps().end()));
+  EXPECT_TRUE(CheckLlbCap("exec.meta.base").ok());
+  EXPECT_FALSE(CheckLlbCap("exec.meta").ok());
+}
+
+}  // namespace
+}  // namespace cachalot::llb
