@@ -116,8 +116,10 @@ CgroupLayout CgroupLayout::Parse(absl::string_view mountinfo, absl::string_view 
     if (std::find(layout.roots_.begin(), layout.roots_.end(), point) == layout.roots_.end()) layout.roots_.push_back(point);
   }
   layout.unified_has_controllers_ = unified_controllers.find_first_not_of(" \n") != absl::string_view::npos;
-  if (v1) layout.kind_ = layout.unified_.empty() ? Kind::kV1 : Kind::kHybrid;
-  else if (!layout.unified_.empty()) layout.kind_ = Kind::kV2;
+  if (v1)
+    layout.kind_ = layout.unified_.empty() ? Kind::kV1 : Kind::kHybrid;
+  else if (!layout.unified_.empty())
+    layout.kind_ = Kind::kV2;
   return layout;
 }
 

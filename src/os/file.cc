@@ -56,8 +56,8 @@ absl::StatusOr<UniqueFd> MakeLinkTarget(int root_fd, int parent_fd, const std::s
   return MakeInRoot(root_fd, next, attributes, created, links_left - 1);
 }
 
-absl::StatusOr<UniqueFd> MakeInRoot(int root_fd, const std::string& raw_path, const DirectoryAttributes& attributes, std::vector<std::string>* created,
-                                    int links_left) {
+absl::StatusOr<UniqueFd> MakeInRoot(int root_fd, const std::string& raw_path, const DirectoryAttributes& attributes,
+                                    std::vector<std::string>* created, int links_left) {
   std::string path = RelativeToRoot(raw_path);
   absl::StatusOr<UniqueFd> existing = OpenInRoot(root_fd, path.empty() ? "." : path, O_PATH | O_DIRECTORY);
   if (existing.ok() || !absl::IsNotFound(existing.status()) || path.empty()) return existing;
@@ -92,9 +92,12 @@ absl::StatusOr<std::string> ReadAll(int fd, std::size_t max_bytes, absl::string_
     std::size_t have = content.size();
     content.resize(std::min(have + room, max_bytes + 1));
     ssize_t n = ::read(fd, content.data() + have, content.size() - have);
-    if (n < 0 && errno == EINTR) n = 0, content.resize(have);
-    else if (n < 0) return ErrnoError(absl::StrCat("read ", name));
-    else if (n == 0) return content.resize(have), content;
+    if (n < 0 && errno == EINTR)
+      n = 0, content.resize(have);
+    else if (n < 0)
+      return ErrnoError(absl::StrCat("read ", name));
+    else if (n == 0)
+      return content.resize(have), content;
     content.resize(have + static_cast<std::size_t>(n));
     if (content.size() > max_bytes) return absl::ResourceExhaustedError(absl::StrCat(name, " is larger than ", max_bytes, " bytes"));
     room = std::max<std::size_t>(content.size(), 4096);
@@ -192,7 +195,8 @@ absl::Status MakeDirectories(const std::string& path, mode_t mode) {
   return ErrnoError(absl::StrCat("mkdir ", path), error);
 }
 
-absl::StatusOr<UniqueFd> MkdirAllInRoot(int root_fd, absl::string_view path, const DirectoryAttributes& attributes, std::vector<std::string>* created) {
+absl::StatusOr<UniqueFd> MkdirAllInRoot(int root_fd, absl::string_view path, const DirectoryAttributes& attributes,
+                                        std::vector<std::string>* created) {
   return MakeInRoot(root_fd, std::string(path), attributes, created, kMaxLinks);
 }
 

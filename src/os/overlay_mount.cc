@@ -39,9 +39,12 @@ struct Overlay {
 std::vector<std::string> SplitEscaped(absl::string_view list) {
   std::vector<std::string> parts(1);
   for (std::size_t i = 0; i < list.size(); ++i) {
-    if (list[i] == '\\' && i + 1 < list.size()) parts.back() += list[++i];
-    else if (list[i] == ':') parts.emplace_back();
-    else parts.back() += list[i];
+    if (list[i] == '\\' && i + 1 < list.size())
+      parts.back() += list[++i];
+    else if (list[i] == ':')
+      parts.emplace_back();
+    else
+      parts.back() += list[i];
   }
   return parts;
 }
@@ -58,10 +61,14 @@ std::string Unescape(absl::string_view path) {
 Overlay TakeApart(const std::vector<std::string>& data) {
   Overlay overlay;
   for (absl::string_view option : data) {
-    if (absl::StartsWith(option, "lowerdir=")) overlay.lower = SplitEscaped(option.substr(9));
-    else if (absl::StartsWith(option, "upperdir=")) overlay.upper = Unescape(option.substr(9));
-    else if (absl::StartsWith(option, "workdir=")) overlay.work = Unescape(option.substr(8));
-    else overlay.other.emplace_back(option);
+    if (absl::StartsWith(option, "lowerdir="))
+      overlay.lower = SplitEscaped(option.substr(9));
+    else if (absl::StartsWith(option, "upperdir="))
+      overlay.upper = Unescape(option.substr(9));
+    else if (absl::StartsWith(option, "workdir="))
+      overlay.work = Unescape(option.substr(8));
+    else
+      overlay.other.emplace_back(option);
   }
   return overlay;
 }

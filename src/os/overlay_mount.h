@@ -19,6 +19,7 @@ enum class OverlayMethod {
   kMountData,  // mount(2) alone
 };
 
-absl::Status MountOverlay(const std::string& source, const MountOptions& options, const std::string& target, OverlayMethod method = OverlayMethod::kBest);
+absl::Status MountOverlay(const std::string& source, const MountOptions& options, const std::string& target,
+                          OverlayMethod method = OverlayMethod::kBest);
 
 }  // namespace cachalot::os
