@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -193,8 +192,9 @@ absl::Status Copier::CopyDirectory(const Item& item, const struct stat& st, bool
 absl::Status Copier::FinishDirectory(const Item& item, const struct stat& st) {
   ASSIGN_OR_RETURN(const int to, target_.OpenDirectory(item.target));
   ASSIGN_OR_RETURN(const UniqueFd from, source_.OpenDirectoryAt(item.source));
+  RETURN_IF_ERROR(SetAttributes(to, "", AttributesFor(st)));
   CopyXattrs(from.get(), to);
-  return SetAttributes(to, "", AttributesFor(st));
+  return absl::OkStatus();
 }
 
 absl::Status Copier::SetTimes(const std::string& path, const struct stat& st) {
@@ -260,7 +260,7 @@ absl::Status Copier::CopyFile(const Item& item, const struct stat& st, const Tre
       }
       linked_[key] = item.target;
     }
-    if (keeps && layer >= 0 && target_.ClaimInode(st.st_dev, st.st_ino)) {
+    if (keeps && layer >= 0 && target_.ClaimInode(st.st_ino)) {
       const std::string name = item.source.substr(item.source.rfind('/') + 1);
       // Fails across file systems and at the bound of names per inode: then the data is copied.
       if (::linkat(layer_dirs_[layer].get(), name.c_str(), place.parent, place.name.c_str(), 0) == 0) return absl::OkStatus();
@@ -276,9 +276,10 @@ absl::Status Copier::CopyFile(const Item& item, const struct stat& st, const Tre
     if (::mknodat(place.parent, place.name.c_str(), mode, st.st_rdev) != 0) return ErrnoError(absl::StrCat("failed to create device: ", item.target));
   }
   ASSIGN_OR_RETURN(const UniqueFd directory, source_.OpenDirectoryAt(DirName(item.source)));
+  RETURN_IF_ERROR(SetAttributes(place.parent, place.name, AttributesFor(st)));
   CopyXattrs(absl::StrCat(os::DescriptorPath(directory.get()), "/", BaseName(item.source)),
              absl::StrCat(os::DescriptorPath(place.parent), "/", place.name));
-  return SetAttributes(place.parent, place.name, AttributesFor(st));
+  return absl::OkStatus();
 }
 
 absl::Status Copier::CopyContent(const Item& item, const TreeWriter::Place& place) {
@@ -287,10 +288,10 @@ absl::Status Copier::CopyContent(const Item& item, const TreeWriter::Place& plac
   UniqueFd to(::openat(place.parent, place.name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!to.valid()) return ErrnoError(absl::StrCat("failed to copy files: open ", item.target));
   if (absl::Status copied = CopyData(from.get(), to.get()); !copied.ok()) return Annotate(copied, absl::StrCat("failed to copy files: ", item.target));
-  absl::Status status = SetAttributes(to.get(), "", AttributesFor(st));
-  // After the owner: changing it drops capabilities. Before the times would do as well, since these calls leave mtime alone.
+  RETURN_IF_ERROR(SetAttributes(to.get(), "", AttributesFor(st)));
+  // After the owner: a change of owner drops file capabilities.
   CopyXattrs(from.get(), to.get());
-  return status;
+  return absl::OkStatus();
 }
 
 }  // namespace cachalot::op

@@ -8,7 +8,8 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "absl/strings/match.h"
+#include "absl/algorithm/container.h"
+#include "absl/strings/strip.h"
 #include "absl/strings/str_cat.h"
 #include "base/path.h"
 #include "base/status.h"

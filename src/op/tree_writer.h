@@ -11,7 +11,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_set.h"
@@ -67,8 +66,9 @@ class TreeWriter {
   absl::Status Remove(const std::string& path);
 
   // Remembers that the file with this inode was linked into the snapshot; false when it already had been. Two names for one
-  // inode within a layer would become a hard link in the image, so the second has to be a copy.
-  bool ClaimInode(dev_t device, ino_t inode) { return linked_.insert({device, inode}).second; }
+  // inode within a layer would become a hard link in the image, so the second has to be a copy. Devices do not count: an
+  // overlay shows another one than its layers, and a needless copy does no harm.
+  bool ClaimInode(ino_t inode) { return linked_.insert(inode).second; }
 
  private:
   TreeWriter() = default;
@@ -82,7 +82,7 @@ class TreeWriter {
   LinkResolver resolver_;
   absl::flat_hash_set<std::string> hidden_;        // whiteouts and opaque directories: nothing of the lower tree shows there
   absl::flat_hash_set<std::string> upper_dirs_;    // directories known to be in the upper tree
-  absl::flat_hash_set<std::pair<dev_t, ino_t>> linked_;
+  absl::flat_hash_set<ino_t> linked_;
   std::string open_path_;  // of open_dir_
   UniqueFd open_dir_;
 };
