@@ -91,7 +91,7 @@ class RpcStream {
   bool out_idle_ = false;  // nghttp2 waits for more from `out_`
   Metadata trailers_;      // of the serving end
   bool ended_ = false;
-  absl::Status status_;    // valid once ended_
+  absl::Status status_;  // valid once ended_
   std::optional<std::chrono::steady_clock::time_point> deadline_;
 };
 

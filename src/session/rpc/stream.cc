@@ -14,7 +14,8 @@ constexpr std::size_t kBatchBytes = 64 << 10;
 
 }  // namespace
 
-RpcStream::RpcStream(std::shared_ptr<RpcConnection> connection, std::string method) : connection_(std::move(connection)), method_(std::move(method)) {}
+RpcStream::RpcStream(std::shared_ptr<RpcConnection> connection, std::string method)
+    : connection_(std::move(connection)), method_(std::move(method)) {}
 
 void RpcStream::EndLocked(absl::Status status) {
   if (ended_) {

@@ -77,9 +77,9 @@ bool TravelsPlainly(absl::string_view value) {
 
 absl::StatusCode CodeOfHttpStatus(absl::string_view http_status) {
   static const std::map<absl::string_view, absl::StatusCode> kCodes = {
-      {"400", absl::StatusCode::kInternal},    {"401", absl::StatusCode::kUnauthenticated}, {"403", absl::StatusCode::kPermissionDenied},
-      {"404", absl::StatusCode::kUnimplemented}, {"429", absl::StatusCode::kUnavailable},   {"502", absl::StatusCode::kUnavailable},
-      {"503", absl::StatusCode::kUnavailable}, {"504", absl::StatusCode::kUnavailable}};
+      {"400", absl::StatusCode::kInternal},      {"401", absl::StatusCode::kUnauthenticated}, {"403", absl::StatusCode::kPermissionDenied},
+      {"404", absl::StatusCode::kUnimplemented}, {"429", absl::StatusCode::kUnavailable},     {"502", absl::StatusCode::kUnavailable},
+      {"503", absl::StatusCode::kUnavailable},   {"504", absl::StatusCode::kUnavailable}};
   const auto found = kCodes.find(http_status);
   return found == kCodes.end() ? absl::StatusCode::kUnknown : found->second;
 }
