@@ -1,14 +1,15 @@
 // The scheduler: takes graphs of abstract operations, finds what is cached, runs the rest once, shares equal work.
 //
-// Pure logic: no I/O, no clocks of its own, no knowledge of what an operation does. One thread owns all state; it receives
-// messages and emits commands, so that a seeded test can deliver completions in any order.
+// Pure logic: no I/O, no clocks of its own, no knowledge of what an operation does. All state changes in one serial mailbox;
+// commands go out to an Executor and come back as messages, so that a seeded test can deliver completions in any order.
 //
-// Keys. Every output of a vertex has one canonical key, found without running anything when possible:
-//   definition key  D = H(operation digest, output, [canonical key of each input + selector])
-//   content key     C = H(operation digest, output, [for inputs with `content`: their content digest, else as above])
-// A vertex without content inputs has the canonical key D. Otherwise it is C: from the persisted alias D -> C if there is
-// one, else computed from the inputs' results (which therefore have to be produced first). A hit is a result stored under
-// the canonical key. Aliases from ephemeral keys (operations that say so, such as a local source) are not persisted.
+// Keys. Every vertex has one canonical key, found without running anything when possible:
+//   definition key  D = H(operation digest, [canonical key of each input + selector])
+//   content key     C = H(operation digest, [for inputs with `content`: their content digest, else as above])
+// and "<key>/<output>" names one output's result. A vertex without content inputs has the canonical key D. Otherwise it is C:
+// from the persisted alias D -> C if there is one, else computed from the inputs' results (which therefore have to be
+// produced first). A hit is a result stored under the canonical key. Keys that rest on an ephemeral operation (one that
+// says so, such as a local source) are good for sharing and content matches in one build only, and are not persisted.
 #pragma once
 
 #include <functional>
@@ -50,7 +51,8 @@ struct OpContext {
   std::shared_ptr<OpProgress> progress;
 };
 
-// One vertex's work. Calls are made from worker threads, one at a time per object, and may block.
+// One vertex's work. Calls are made from worker threads, one at a time per object, and may block. An object can outlive its
+// job: another job may wait for work that it began.
 class Operation {
  public:
   virtual ~Operation() = default;
@@ -74,6 +76,10 @@ struct VertexInput {
 
 // A node of one build's graph. Immutable once handed to the solver.
 struct Vertex {
+  Vertex() = default;
+  Vertex(const Vertex&) = delete;
+  ~Vertex();  // safe for graphs of any depth
+
   std::string digest;  // of the operation with its inputs, as the client names it
   std::string name;    // for progress
   std::vector<VertexInput> inputs;
@@ -92,9 +98,6 @@ class CacheStore {
   // The content key that `definition_key` stands for, or empty.
   virtual absl::StatusOr<std::string> Alias(const std::string& definition_key) = 0;
   virtual absl::Status SaveAlias(const std::string& definition_key, const std::string& content_key) = 0;
-  // Remembers how `key` came to be, for cache export: called once per resolved vertex output.
-  virtual absl::Status SaveLink(const std::string& key, const std::string& op_digest, int output, const std::vector<std::string>& input_keys,
-                                const std::vector<std::string>& selectors) = 0;
 };
 
 // Runs work on other threads. Tests substitute one that runs it in a seeded order.
@@ -110,20 +113,26 @@ inline constexpr char kFailedVertexPayload[] = "cachalot/vertex";
 // A build's handle on the solver: its vertices, its progress, its cancellation. Destruction leaves all its work.
 class Job {
  public:
+  using Callback = std::function<void(absl::StatusOr<ResultPtr>)>;
+
   virtual ~Job() = default;
-  // Blocks until output `output` of `vertex` is there. Equal vertices (by digest) of one job are solved once; concurrent
-  // calls are welcome. The error is that of the first vertex that failed, Annotated and with kFailedVertexPayload.
-  virtual absl::StatusOr<ResultPtr> Solve(const VertexPtr& vertex, int output, const CancelToken& cancel) = 0;
-  // The canonical key of an output that Solve has returned.
+  // Calls `done` once, from any thread, when output `output` of `vertex` is there. Equal vertices (by digest) of one job are
+  // solved once; calls may overlap. The error is that of the first vertex that failed, with kFailedVertexPayload. When the
+  // last call of a job has ended (also by `cancel`), whatever the job still has under way is left.
+  virtual void SolveAsync(const VertexPtr& vertex, int output, const CancelToken& cancel, Callback done) = 0;
+  // The canonical key of an output whose result was delivered; empty before.
   virtual std::string KeyOf(const VertexPtr& vertex, int output) = 0;
+
+  // The blocking form.
+  absl::StatusOr<ResultPtr> Solve(const VertexPtr& vertex, int output, const CancelToken& cancel);
 };
 
 class Solver {
  public:
-  // All arguments outlive the solver.
+  // All arguments outlive the solver. Destruction cancels what runs and waits for it.
   static std::unique_ptr<Solver> Create(CacheStore* store, Executor* executor, Clock* clock);
   virtual ~Solver() = default;
-  // `progress` receives the events of the job's vertices, and outlives the job.
+  // `progress` receives the events of the job's vertices.
   virtual std::unique_ptr<Job> NewJob(std::shared_ptr<ProgressSink> progress) = 0;
 };
 

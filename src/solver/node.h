@@ -1,0 +1,58 @@
+// One vertex of one job, as the scheduler tracks it. Touched in the mailbox only.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "solver/solver.h"
+
+namespace cachalot::solver {
+
+struct JobState;
+
+using StatusCallback = std::function<void(absl::Status)>;
+using ResultCallback = std::function<void(absl::StatusOr<ResultPtr>)>;
+
+enum class Stage { kIdle, kBusy, kDone };
+
+struct Node {
+  VertexPtr vertex;
+  std::weak_ptr<JobState> job;
+  std::optional<absl::Status> failure;  // kept until the job is idle, so that nothing fails twice
+
+  Stage key_stage = Stage::kIdle;
+  CacheMap cache_map;
+  std::string definition_key;
+  std::string key;         // canonical, once key_stage is done
+  bool ephemeral = false;  // the canonical key
+  std::vector<StatusCallback> key_waiters;
+
+  Stage result_stage = Stage::kIdle;    // of the run that yields every output
+  std::map<int, ResultPtr> results;     // loaded or produced
+  std::map<int, std::vector<ResultCallback>> result_waiters;
+
+  bool ran = false;            // an event said that real work began
+  bool marked_cached = false;  // an event said that nothing had to be done
+
+  bool dead = false;           // its job became idle while it was busy: whatever still arrives for it is ignored
+
+  bool busy() const { return key_stage == Stage::kBusy || result_stage == Stage::kBusy; }
+};
+using NodePtr = std::shared_ptr<Node>;
+
+// One job. Nodes are keyed by vertex digest.
+struct JobState {
+  std::shared_ptr<ProgressSink> progress;
+  absl::flat_hash_map<std::string, NodePtr> nodes;
+  CancelSource cancel;  // of the work under way; renewed when the job becomes idle
+  int active_solves = 0;
+  std::vector<std::weak_ptr<std::function<void(absl::Status)>>> abort_solves;  // each ends one call early
+};
+using JobPtr = std::shared_ptr<JobState>;
+
+}  // namespace cachalot::solver

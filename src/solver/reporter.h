@@ -1,0 +1,47 @@
+// Progress events of vertices: what clients see started, completed, cached and failed.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/clock.h"
+#include "solver/solver.h"
+
+namespace cachalot::solver {
+
+// An OpProgress that reaches every job waiting for the same work, each under its own vertex digest. Thread-safe.
+class Reporter final : public OpProgress {
+ public:
+  explicit Reporter(Clock* clock) : clock_(clock) {}
+
+  // Adds a listener; announces the vertex as started to it if work has begun.
+  void Listen(const std::shared_ptr<ProgressSink>& sink, const VertexPtr& vertex);
+  void Leave(const ProgressSink* sink);
+
+  void Started();
+  // Ends what Started() began; `cached` when nothing had to be done after all.
+  void Completed(const absl::Status& status, bool cached);
+
+  void Status(StatusEvent event) override;
+  void Log(int stream, absl::string_view data) override;
+  void Warning(WarningEvent event) override;
+
+ private:
+  struct Listener {
+    std::shared_ptr<ProgressSink> sink;
+    VertexPtr vertex;
+  };
+
+  Clock* const clock_;
+  std::mutex mutex_;
+  std::vector<Listener> listeners_;
+  std::optional<absl::Time> started_;
+};
+
+// The event that describes `vertex` before anything happened to it.
+VertexEvent Announcement(const Vertex& vertex);
+
+}  // namespace cachalot::solver

@@ -1,0 +1,95 @@
+// The solver's logic. Every method runs in the mailbox; commands leave through the executor and return through the mailbox.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/guarded.h"
+#include "solver/flight.h"
+#include "solver/mailbox.h"
+#include "solver/node.h"
+#include "solver/solver.h"
+
+namespace cachalot::solver {
+
+class Scheduler {
+ public:
+  Scheduler(CacheStore* store, Executor* executor, Clock* clock);
+  // Waits for every command that is out.
+  ~Scheduler();
+
+  Mailbox& mailbox() { return mailbox_; }
+
+  void Solve(const JobPtr& job, const VertexPtr& vertex, int output, const CancelToken& cancel, Job::Callback done);
+  // Ends every call of the job with CANCELLED and leaves its work.
+  void Close(const JobPtr& job);
+
+ private:
+  struct SolveCall;
+  // Results by output, of those that were asked for or produced.
+  struct Outcome {
+    std::map<int, ResultPtr> results;
+    bool cached = false;
+  };
+
+  // -- jobs (scheduler_jobs.cc)
+  NodePtr NodeFor(const JobPtr& job, const VertexPtr& vertex);
+  void Announce(const JobPtr& job, const VertexPtr& root);
+  void EndSolve(const std::shared_ptr<SolveCall>& call, absl::StatusOr<ResultPtr> result);
+  void LeaveWork(const JobPtr& job);
+  void LeaveFlights(const JobPtr& job);
+  // Tells clients that nothing had to be done for `node` and for the ancestors that nobody needs because of that.
+  void MarkCached(const NodePtr& node);
+
+  // -- keys (scheduler_keys.cc)
+  void NeedKey(const NodePtr& node, StatusCallback done);
+  void OnDescribed(const NodePtr& node, absl::StatusOr<CacheMap> cache_map);
+  void OnInputKeys(const NodePtr& node);
+  void NeedContentKey(const NodePtr& node);
+  void OnContentInputs(const NodePtr& node);
+  void SetKey(const NodePtr& node, std::string key, bool ephemeral);
+  std::string KeyWith(const NodePtr& node, const std::vector<std::string>& content_digests);
+  bool RestsOnEphemeral(const NodePtr& node, bool content_counts);
+
+  // -- results (scheduler_results.cc)
+  void NeedResult(const NodePtr& node, int output, ResultCallback done);
+  void OnResultKey(const NodePtr& node);
+  void OnLoaded(const NodePtr& node, absl::StatusOr<Outcome> outcome);
+  void NeedInputs(const NodePtr& node);
+  void FlyOrJoin(const NodePtr& node);
+  void Launch(const FlightPtr& flight, const NodePtr& node);
+  void OnLanded(const FlightPtr& flight, absl::StatusOr<Outcome> outcome);
+  void Deliver(const NodePtr& node, std::map<int, ResultPtr> results);
+  std::string FlightKey(const NodePtr& node);
+
+  // -- both
+  void Fail(const NodePtr& node, absl::Status status);
+  // Calls `done` once all of `count` callbacks made by the returned function were OK, or one was not.
+  StatusCallback Gather(const NodePtr& node, size_t count, std::function<void()> done);
+  NodePtr InputOf(const NodePtr& node, size_t index);
+  OpContext ContextOf(const NodePtr& node, const std::shared_ptr<Reporter>& reporter);
+
+  // Runs `work` on the executor and hands what it returns to `then` in the mailbox.
+  template <typename Work, typename Then>
+  void Command(Work work, Then then) {
+    ++*outstanding_.Lock();
+    executor_->Run([this, work = std::move(work), then = std::move(then)]() mutable {
+      mailbox_.Post([then = std::move(then), value = work()]() mutable { then(std::move(value)); });
+      auto outstanding = outstanding_.Lock();
+      --*outstanding;
+      outstanding_.NotifyAll();  // under the lock: the destructor may be waiting for this
+    });
+  }
+
+  CacheStore* const store_;
+  Executor* const executor_;
+  Clock* const clock_;
+  Mailbox mailbox_;
+  std::map<std::string, FlightPtr> flights_;
+  Guarded<int> outstanding_;
+};
+
+}  // namespace cachalot::solver

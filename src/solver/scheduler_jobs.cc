@@ -1,0 +1,190 @@
+// Jobs: starting and ending solve calls, leaving work, and what clients see of cached vertices.
+#include "absl/strings/cord.h"
+#include "solver/scheduler.h"
+
+namespace cachalot::solver {
+
+struct Scheduler::SolveCall {
+  JobPtr job;
+  Job::Callback done;
+  bool ended = false;
+  CancelToken::Registration cancel;
+};
+
+Scheduler::Scheduler(CacheStore* store, Executor* executor, Clock* clock) : store_(store), executor_(executor), clock_(clock) {}
+
+Scheduler::~Scheduler() {
+  outstanding_.Lock().Wait([](int outstanding) { return outstanding == 0; });
+}
+
+void Scheduler::Solve(const JobPtr& job, const VertexPtr& vertex, int output, const CancelToken& cancel, Job::Callback done) {
+  auto call = std::make_shared<SolveCall>();
+  call->job = job;
+  call->done = std::move(done);
+  ++job->active_solves;
+  std::erase_if(job->abort_solves, [](const auto& weak) { return weak.expired(); });
+  auto abort = std::make_shared<std::function<void(absl::Status)>>([this, weak = std::weak_ptr(call)](absl::Status reason) {
+    if (auto open = weak.lock()) {
+      EndSolve(open, std::move(reason));
+    }
+  });
+  job->abort_solves.push_back(abort);
+  Announce(job, vertex);
+  NeedResult(NodeFor(job, vertex), output, [this, call, abort](absl::StatusOr<ResultPtr> result) { EndSolve(call, std::move(result)); });
+  if (!call->ended) {
+    call->cancel = cancel.OnCancel([this, weak = std::weak_ptr(call), cancel] {
+      mailbox_.Post([this, weak, cancel] {
+        if (auto open = weak.lock()) {
+          EndSolve(open, cancel.status());
+        }
+      });
+    });
+  }
+}
+
+void Scheduler::EndSolve(const std::shared_ptr<SolveCall>& call, absl::StatusOr<ResultPtr> result) {
+  if (std::exchange(call->ended, true)) {
+    return;
+  }
+  if (--call->job->active_solves == 0) {
+    LeaveWork(call->job);
+  }
+  call->cancel = {};
+  std::exchange(call->done, nullptr)(std::move(result));
+}
+
+void Scheduler::Close(const JobPtr& job) {
+  const auto aborts = std::exchange(job->abort_solves, {});
+  for (const auto& weak : aborts) {
+    if (auto abort = weak.lock()) {
+      (*abort)(absl::CancelledError("context canceled"));
+    }
+  }
+  LeaveWork(job);
+  job->nodes.clear();
+}
+
+void Scheduler::LeaveWork(const JobPtr& job) {
+  job->cancel.Cancel();
+  job->cancel = CancelSource();
+  LeaveFlights(job);
+  absl::erase_if(job->nodes, [](const auto& entry) {
+    const NodePtr& node = entry.second;
+    if (!node->busy() && !node->failure) {
+      return false;
+    }
+    node->dead = true;
+    node->key_waiters.clear();
+    node->result_waiters.clear();
+    return true;
+  });
+}
+
+void Scheduler::LeaveFlights(const JobPtr& job) {
+  std::erase_if(flights_, [&](const auto& entry) {
+    const FlightPtr& flight = entry.second;
+    const size_t left = std::erase_if(flight->waiters, [&](const NodePtr& node) { return node->job.lock() == job; });
+    if (left == 0) {
+      return false;
+    }
+    flight->reporter->Leave(job->progress.get());
+    flight->leader_left |= flight->leader.lock() == job;
+    if (!flight->waiters.empty()) {
+      return false;
+    }
+    flight->cancel.Cancel();
+    return true;
+  });
+}
+
+NodePtr Scheduler::NodeFor(const JobPtr& job, const VertexPtr& vertex) {
+  NodePtr& node = job->nodes[vertex->digest];
+  if (!node) {
+    node = std::make_shared<Node>();
+    node->vertex = vertex;
+    node->job = job;
+  }
+  return node;
+}
+
+void Scheduler::Announce(const JobPtr& job, const VertexPtr& root) {
+  std::vector<std::pair<VertexPtr, size_t>> path;  // a vertex and its next input to visit: depth first without recursion
+  const auto enter = [&](const VertexPtr& vertex) {
+    if (!job->nodes.contains(vertex->digest)) {
+      NodeFor(job, vertex);
+      path.emplace_back(vertex, 0);
+    }
+  };
+  enter(root);
+  while (!path.empty()) {
+    auto& [vertex, next] = path.back();
+    if (next < vertex->inputs.size()) {
+      enter(VertexPtr(vertex->inputs[next++].vertex));
+      continue;
+    }
+    job->progress->OnVertex(Announcement(*vertex));
+    path.pop_back();
+  }
+}
+
+void Scheduler::MarkCached(const NodePtr& node) {
+  const JobPtr job = node->job.lock();
+  std::vector<NodePtr> found = {node};
+  node->marked_cached = true;
+  for (size_t i = 0; i < found.size(); ++i) {
+    for (size_t k = 0; k < found[i]->vertex->inputs.size(); ++k) {
+      NodePtr input = InputOf(found[i], k);
+      if (!input->ran && !input->marked_cached && input->result_stage == Stage::kIdle) {
+        input->marked_cached = true;
+        found.push_back(std::move(input));
+      }
+    }
+  }
+  for (auto it = found.rbegin(); it != found.rend(); ++it) {
+    Reporter reporter(clock_);
+    reporter.Listen(job->progress, (*it)->vertex);
+    reporter.Started();
+    reporter.Completed(absl::OkStatus(), true);
+  }
+}
+
+void Scheduler::Fail(const NodePtr& node, absl::Status status) {
+  if (!status.GetPayload(kFailedVertexPayload)) {
+    status.SetPayload(kFailedVertexPayload, absl::Cord(node->vertex->digest));
+  }
+  node->failure = status;
+  node->key_stage = node->key_stage == Stage::kDone ? Stage::kDone : Stage::kIdle;
+  node->result_stage = Stage::kIdle;
+  for (StatusCallback& waiter : std::exchange(node->key_waiters, {})) {
+    mailbox_.Post([waiter = std::move(waiter), status] { waiter(status); });
+  }
+  for (auto& [output, waiters] : std::exchange(node->result_waiters, {})) {
+    for (ResultCallback& waiter : waiters) {
+      mailbox_.Post([waiter = std::move(waiter), status] { waiter(status); });
+    }
+  }
+}
+
+StatusCallback Scheduler::Gather(const NodePtr& node, size_t count, std::function<void()> done) {
+  auto left = std::make_shared<size_t>(count);
+  return [this, node, left, done = std::move(done)](absl::Status status) {
+    if (node->dead || node->failure) {
+      return;
+    }
+    if (!status.ok()) {
+      Fail(node, std::move(status));
+    } else if (--*left == 0) {
+      done();
+    }
+  };
+}
+
+NodePtr Scheduler::InputOf(const NodePtr& node, size_t index) { return NodeFor(node->job.lock(), node->vertex->inputs[index].vertex); }
+
+OpContext Scheduler::ContextOf(const NodePtr& node, const std::shared_ptr<Reporter>& reporter) {
+  const JobPtr job = node->job.lock();
+  reporter->Listen(job->progress, node->vertex);
+  return {job->cancel.token(), reporter};
+}
+
+}  // namespace cachalot::solver
