@@ -3,13 +3,18 @@
 #include <cstring>
 #include <string>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/cord.h"
 
 namespace cachalot {
 
 absl::Status ErrnoError(absl::string_view what, int error_number) {
   char buffer[256];
-  const char* text = strerror_r(error_number, buffer, sizeof(buffer));
+  std::string text = strerror_r(error_number, buffer, sizeof(buffer));
+  // Clients match on the texts that Go's daemons print: "no such file or directory".
+  if (text.size() > 1 && absl::ascii_islower(static_cast<unsigned char>(text[1]))) {
+    text[0] = absl::ascii_tolower(static_cast<unsigned char>(text[0]));
+  }
   return absl::Status(absl::ErrnoToStatusCode(error_number), absl::StrCat(what, ": ", text));
 }
 

@@ -1,5 +1,7 @@
 #include <chrono>
 #include <map>
+#include <thread>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/guarded.h"
@@ -15,12 +17,29 @@ absl::string_view WithoutPrefix(absl::string_view id) {
   return colon == absl::string_view::npos || colon + 1 == id.size() ? id : id.substr(colon + 1);
 }
 
+// How often the health of the sessions is looked at; each is asked at its own interval.
+constexpr auto kHealthTick = std::chrono::milliseconds(500);
+
 class Hub : public SessionHub {
  public:
+  ~Hub() override {
+    *quitting_.Lock() = true;
+    quitting_.NotifyAll();
+    if (health_.joinable()) {
+      health_.join();
+    }
+  }
+
   absl::Status Serve(SessionMetadata metadata, ByteStream& stream) override {
     const std::string id = metadata.id;
-    const auto attached = AttachedSession::Create(std::move(metadata));
-    (*sessions_.Lock())[id] = attached;
+    const auto attached = std::make_shared<AttachedSession>(std::move(metadata));
+    {
+      auto sessions = sessions_.Lock();
+      (*sessions)[id] = attached;
+      if (!health_.joinable()) {
+        health_ = std::thread([this] { WatchHealth(); });
+      }
+    }
     sessions_.NotifyAll();
     const absl::Status status = attached->Run(stream);
     auto sessions = sessions_.Lock();
@@ -56,7 +75,31 @@ class Hub : public SessionHub {
 
  private:
   using Sessions = std::map<std::string, std::shared_ptr<AttachedSession>>;
+
+  void WatchHealth() {
+    for (;;) {
+      const auto now = std::chrono::steady_clock::now();
+      std::vector<std::shared_ptr<AttachedSession>> all;
+      {
+        auto sessions = sessions_.Lock();
+        for (const auto& [id, session] : *sessions) {
+          all.push_back(session);
+        }
+      }
+      for (const auto& session : all) {
+        session->CheckHealth(now);
+      }
+      all.clear();
+      auto quitting = quitting_.Lock();
+      if (quitting.WaitUntil(now + kHealthTick, [](bool quit) { return quit; })) {
+        return;
+      }
+    }
+  }
+
   Guarded<Sessions> sessions_;
+  Guarded<bool> quitting_{false};
+  std::thread health_;  // runs from the first session on
 };
 
 }  // namespace

@@ -1,0 +1,90 @@
+// Changing the files of an active snapshot without mounting it.
+//
+// Changes go straight into the snapshot's own directory ("upper"), where an overlay mount would put them; the parent's tree
+// shows through from a shared read-only mount ("lower"). What overlayfs does in the kernel for a writer (making directories
+// of the lower tree in the upper one first, whiteouts for what is removed) is done here. That saves a mount per operation, and
+// files can be hard-linked from other snapshots, which no mount allows.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "base/unique_fd.h"
+#include "op/link_resolver.h"
+#include "snapshot/snapshots.h"
+
+namespace cachalot::op {
+
+// Where the files of a mount description lie: its own directory when it can be written, and the layers, topmost first.
+struct LayerDirectories {
+  std::string upper;
+  std::vector<std::string> lowers;
+};
+// UNIMPLEMENTED for anything but overlays and binds.
+absl::StatusOr<LayerDirectories> DirectoriesOf(const os::Mount& mount);
+
+// Not thread-safe. One writer works on an active snapshot from its preparation to its commit. "Paths" below are absolute in the
+// tree, clean and free of links, as Resolve gives them; their last component may be a link.
+class TreeWriter {
+ public:
+  static absl::StatusOr<std::unique_ptr<TreeWriter>> Open(snapshot::Snapshots& snapshots, const snapshot::SnapshotPtr& active);
+  // Over plain directories; `lower` may be empty.
+  static absl::StatusOr<std::unique_ptr<TreeWriter>> OpenDirectories(const std::string& upper, const std::string& lower);
+
+  // The path that `path` means when every link is followed inside the tree; what does not exist is taken as it stands.
+  absl::StatusOr<std::string> Resolve(absl::string_view path);
+  // The same, but a link in the last component is not followed.
+  absl::StatusOr<std::string> ResolveParent(absl::string_view path);
+
+  // Nothing when there is nothing.
+  absl::StatusOr<std::optional<struct stat>> Lstat(const std::string& path);
+  absl::StatusOr<std::string> ReadLink(const std::string& path);
+  absl::StatusOr<UniqueFd> OpenFile(const std::string& path);  // for reading
+  // Names in a directory, sorted.
+  absl::StatusOr<std::vector<std::string>> List(const std::string& path);
+
+  // A place for something new: an open directory and a name in it. `parent` stays open until the next call.
+  struct Place {
+    int parent = -1;
+    std::string name;
+  };
+  // Makes room for a new file, link or device at `path`, whose directory exists: an old one goes. FAILED_PRECONDITION when a
+  // directory is in the way. `empty` says that nothing can be there.
+  absl::StatusOr<Place> MakeRoom(const std::string& path, bool empty = false);
+  // Makes a directory where nothing is.
+  absl::Status MakeDirectory(const std::string& path, mode_t mode, bool empty = false);
+  // An existing directory, to change its attributes or to link into.
+  absl::StatusOr<int> OpenDirectory(const std::string& path);
+  // Removes what is there, recursively. OK when there is nothing.
+  absl::Status Remove(const std::string& path);
+
+  // Remembers that the file with this inode was linked into the snapshot; false when it already had been. Two names for one
+  // inode within a layer would become a hard link in the image, so the second has to be a copy. Devices do not count: an
+  // overlay shows another one than its layers, and a needless copy does no harm.
+  bool ClaimInode(ino_t inode) { return linked_.insert(inode).second; }
+
+ private:
+  TreeWriter() = default;
+  bool HiddenBelow(absl::string_view path) const;  // by an ancestor
+  absl::StatusOr<std::optional<struct stat>> LstatLower(const std::string& path) const;
+  absl::Status EnsureUpper(const std::string& directory);
+  absl::StatusOr<int> ParentOf(const std::string& path);
+
+  UniqueFd upper_, lower_;
+  std::shared_ptr<snapshot::MountedTree> lower_tree_;
+  LinkResolver resolver_;
+  absl::flat_hash_set<std::string> hidden_;        // whiteouts and opaque directories: nothing of the lower tree shows there
+  absl::flat_hash_set<std::string> upper_dirs_;    // directories known to be in the upper tree
+  absl::flat_hash_set<ino_t> linked_;
+  std::string open_path_;  // of open_dir_
+  UniqueFd open_dir_;
+};
+
+}  // namespace cachalot::op

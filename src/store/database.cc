@@ -1,0 +1,175 @@
+#include "store/database.h"
+
+#include <sqlite3.h>
+
+#include <chrono>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+
+namespace cachalot::store {
+
+namespace {
+
+constexpr std::size_t kMaxIdleReaders = 4;
+constexpr std::chrono::seconds kCheckpointPeriod(2);
+constexpr int kBusyTimeoutMs = 10000;
+
+absl::Status DatabaseError(sqlite3* database, absl::string_view what) {
+  const int code = sqlite3_errcode(database);
+  const std::string text = absl::StrCat("database: ", what, ": ", sqlite3_errmsg(database));
+  switch (code) {
+    case SQLITE_FULL: return absl::ResourceExhaustedError(text);
+    case SQLITE_BUSY: return absl::UnavailableError(text);
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB: return absl::DataLossError(text);
+    default: return absl::InternalError(text);
+  }
+}
+
+}  // namespace
+
+Statement::~Statement() {
+  if (statement_ == nullptr) return;
+  sqlite3_reset(statement_);
+  sqlite3_clear_bindings(statement_);
+}
+
+absl::StatusOr<bool> Statement::Step() {
+  const int code = sqlite3_step(statement_);
+  if (code == SQLITE_ROW) return true;
+  if (code == SQLITE_DONE) return false;
+  return DatabaseError(database_, sqlite3_sql(statement_));
+}
+
+std::int64_t Statement::Int(int column) const { return sqlite3_column_int64(statement_, column); }
+
+std::string Statement::Text(int column) const {
+  const void* bytes = sqlite3_column_blob(statement_, column);
+  const int size = sqlite3_column_bytes(statement_, column);
+  return std::string(static_cast<const char*>(bytes), size);
+}
+
+bool Statement::IsNull(int column) const { return sqlite3_column_type(statement_, column) == SQLITE_NULL; }
+
+void Statement::BindInt(int index, std::int64_t value) { sqlite3_bind_int64(statement_, index, value); }
+void Statement::BindOne(int index, absl::string_view text) {
+  sqlite3_bind_text(statement_, index, text.empty() ? "" : text.data(), static_cast<int>(text.size()), SQLITE_TRANSIENT);
+}
+void Statement::BindOne(int index, const Bytes& bytes) {
+  sqlite3_bind_blob64(statement_, index, bytes.bytes.empty() ? "" : bytes.bytes.data(), bytes.bytes.size(), SQLITE_TRANSIENT);
+}
+void Statement::BindOne(int index, std::nullptr_t) { sqlite3_bind_null(statement_, index); }
+
+Connection::~Connection() {
+  for (const auto& [sql, statement] : statements_) sqlite3_finalize(statement);
+  sqlite3_close(database_);
+}
+
+absl::Status Connection::Open(const std::string& path) {
+  // Each connection is used by one thread at a time: SQLite's own mutexes are not needed.
+  const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
+  if (sqlite3_open_v2(path.c_str(), &database_, flags, nullptr) != SQLITE_OK) return DatabaseError(database_, absl::StrCat("open ", path));
+  sqlite3_busy_timeout(database_, kBusyTimeoutMs);
+  return RunScript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0; PRAGMA foreign_keys=ON; PRAGMA cache_size=-4000");
+}
+
+absl::Status Connection::RunScript(const std::string& sql) {
+  if (sqlite3_exec(database_, sql.c_str(), nullptr, nullptr, nullptr) != SQLITE_OK) return DatabaseError(database_, sql);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Statement> Connection::Prepare(const char* sql) {
+  sqlite3_stmt*& cached = statements_[sql];
+  if (cached == nullptr && sqlite3_prepare_v3(database_, sql, -1, SQLITE_PREPARE_PERSISTENT, &cached, nullptr) != SQLITE_OK) {
+    return DatabaseError(database_, sql);
+  }
+  return Statement(database_, cached);
+}
+
+std::int64_t Connection::changes() const { return sqlite3_changes64(database_); }
+
+absl::StatusOr<std::unique_ptr<Database>> Database::Open(const std::string& path, const std::vector<std::string>& migrations) {
+  std::unique_ptr<Database> database(new Database());
+  database->path_ = path;
+  RETURN_IF_ERROR(database->writer_.Open(path));
+  RETURN_IF_ERROR(database->Migrate(migrations));
+  database->checkpointer_ = std::thread([self = database.get()] { self->CheckpointLoop(); });
+  return database;
+}
+
+Database::~Database() {
+  *stopping_.Lock() = true;
+  stopping_.NotifyAll();
+  if (checkpointer_.joinable()) checkpointer_.join();
+}
+
+absl::Status Database::Migrate(const std::vector<std::string>& migrations) {
+  std::int64_t version = 0;
+  {
+    ASSIGN_OR_RETURN(Statement query, writer_.Prepare("PRAGMA user_version"));
+    RETURN_IF_ERROR(query.Step().status());
+    version = query.Int(0);
+  }
+  const std::int64_t latest = static_cast<std::int64_t>(migrations.size());
+  if (version > latest) {
+    return absl::FailedPreconditionError(absl::StrCat(path_, " has format ", version, ", this program knows up to ", latest));
+  }
+  for (; version < latest; ++version) {
+    const absl::Status status = writer_.RunScript(absl::StrCat("BEGIN IMMEDIATE;", migrations[version], ";PRAGMA user_version=", version + 1, ";COMMIT"));
+    if (!status.ok()) {
+      (void)writer_.RunScript("ROLLBACK");
+      return status;
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Database::Write(const std::function<absl::Status(Connection&)>& work) {
+  std::lock_guard lock(writer_mutex_);
+  RETURN_IF_ERROR(writer_.Run("BEGIN IMMEDIATE"));
+  absl::Status status = work(writer_);
+  if (status.ok()) status = writer_.Run("COMMIT");
+  if (!status.ok()) (void)writer_.Run("ROLLBACK");
+  ++writes_;
+  return status;
+}
+
+absl::Status Database::Read(const std::function<absl::Status(Connection&)>& work) {
+  std::unique_ptr<Connection> reader;
+  if (auto idle = idle_readers_.Lock(); !idle->empty()) {
+    reader = std::move(idle->back());
+    idle->pop_back();
+  }
+  if (reader == nullptr) {
+    reader = std::make_unique<Connection>();
+    RETURN_IF_ERROR(reader->Open(path_));
+  }
+  RETURN_IF_ERROR(reader->Run("BEGIN"));
+  const absl::Status status = work(*reader);
+  RETURN_IF_ERROR(reader->Run("COMMIT"));
+  if (auto idle = idle_readers_.Lock(); idle->size() < kMaxIdleReaders) idle->push_back(std::move(reader));
+  return status;
+}
+
+// Moves the log into the main file, away from the writers: the checkpoint's fsyncs would stall a build.
+void Database::CheckpointLoop() {
+  Connection connection;
+  if (const absl::Status status = connection.Open(path_); !status.ok()) {
+    LogError(status.message());
+    return;
+  }
+  std::int64_t done = 0;
+  auto stopping = stopping_.Lock();
+  while (!stopping.WaitUntil(std::chrono::steady_clock::now() + kCheckpointPeriod, [](bool stop) { return stop; })) {
+    const std::int64_t now = writes_;
+    if (now == done) continue;
+    done = now;
+    if (absl::Status status = connection.RunScript("PRAGMA wal_checkpoint(PASSIVE)"); !status.ok()) LogWarning(status.message());
+  }
+}
+
+}  // namespace cachalot::store

@@ -1,0 +1,130 @@
+// The metadata database: one SQLite file in WAL mode. One writer at a time, readers beside it that never wait.
+//
+// Commits write to the page cache only: a killed process loses nothing. What a crash of the machine may lose is bounded by
+// records that carry a durable mark (see schema.h).
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "base/guarded.h"
+
+struct sqlite3;
+struct sqlite3_stmt;
+
+namespace cachalot::store {
+
+// Bytes bound as a BLOB.
+struct Bytes {
+  absl::string_view bytes;
+};
+
+// A prepared statement in use; it goes back to its connection's cache on destruction.
+class Statement {
+ public:
+  Statement(sqlite3* database, sqlite3_stmt* statement) : database_(database), statement_(statement) {}
+  Statement(Statement&& other) noexcept : database_(other.database_), statement_(std::exchange(other.statement_, nullptr)) {}
+  ~Statement();
+
+  // Binds the parameters ?1, ?2, ... in order: integers, text, Bytes, nullptr.
+  template <typename... Args>
+  void Bind(const Args&... args) {
+    int index = 0;
+    (BindOne(++index, args), ...);
+  }
+  // Moves to the next row; false when there is none (or the statement yields none).
+  absl::StatusOr<bool> Step();
+
+  std::int64_t Int(int column) const;
+  std::string Text(int column) const;  // of BLOBs too
+  bool IsNull(int column) const;
+
+ private:
+  template <typename Integer>
+  std::enable_if_t<std::is_integral_v<Integer>> BindOne(int index, Integer value) {
+    BindInt(index, static_cast<std::int64_t>(value));
+  }
+  void BindInt(int index, std::int64_t value);
+  void BindOne(int index, absl::string_view text);
+  void BindOne(int index, const std::string& text) { BindOne(index, absl::string_view(text)); }
+  void BindOne(int index, const char* text) { BindOne(index, absl::string_view(text)); }
+  void BindOne(int index, const Bytes& bytes);
+  void BindOne(int index, std::nullptr_t);
+
+  sqlite3* database_;
+  sqlite3_stmt* statement_;
+};
+
+// One connection, used by one thread at a time, inside Database::Write or Read.
+class Connection {
+ public:
+  Connection() = default;
+  ~Connection();
+  Connection(const Connection&) = delete;
+
+  // `sql` is a literal: it is the key of the statement cache. A statement can be in use once at a time.
+  absl::StatusOr<Statement> Prepare(const char* sql);
+  // Runs a statement to its end.
+  template <typename... Args>
+  absl::Status Run(const char* sql, const Args&... args) {
+    absl::StatusOr<Statement> statement = Prepare(sql);
+    if (!statement.ok()) return statement.status();
+    statement->Bind(args...);
+    while (true) {
+      absl::StatusOr<bool> row = statement->Step();
+      if (!row.ok()) return row.status();
+      if (!*row) return absl::OkStatus();
+    }
+  }
+  // Rows that the last INSERT, UPDATE or DELETE changed.
+  std::int64_t changes() const;
+
+ private:
+  friend class Database;
+  absl::Status Open(const std::string& path);
+  // Several statements without parameters.
+  absl::Status RunScript(const std::string& sql);
+
+  sqlite3* database_ = nullptr;
+  absl::flat_hash_map<const char*, sqlite3_stmt*> statements_;
+};
+
+// Thread-safe.
+class Database {
+ public:
+  // Opens or creates the file and brings it to the latest of `migrations`: scripts, of which the first `user_version` are done.
+  // A file from a later version is a FAILED_PRECONDITION.
+  static absl::StatusOr<std::unique_ptr<Database>> Open(const std::string& path, const std::vector<std::string>& migrations);
+  // Leaves everything in the main file.
+  ~Database();
+
+  // Runs `work` in a transaction: committed when it returns OK, else rolled back. Not reentrant.
+  absl::Status Write(const std::function<absl::Status(Connection&)>& work);
+  // Runs `work` on a consistent view of what was committed before.
+  absl::Status Read(const std::function<absl::Status(Connection&)>& work);
+
+ private:
+  Database() = default;
+  absl::Status Migrate(const std::vector<std::string>& migrations);
+  void CheckpointLoop();
+
+  std::string path_;
+  std::mutex writer_mutex_;
+  Connection writer_;
+  std::atomic<std::int64_t> writes_ = 0;
+  Guarded<std::vector<std::unique_ptr<Connection>>> idle_readers_;
+  Guarded<bool> stopping_;
+  std::thread checkpointer_;
+};
+
+}  // namespace cachalot::store

@@ -1,0 +1,220 @@
+#include "store/local_blobs.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/log.h"
+#include "base/random_id.h"
+#include "base/status.h"
+#include "base/status_macros.h"
+#include "codec/sha256.h"
+#include "codec/stream.h"
+#include "os/file.h"
+
+namespace cachalot::store {
+
+namespace {
+
+constexpr std::int64_t kMaxInMemory = 64 << 20;
+constexpr char kTemporaryDirectory[] = "tmp";
+
+absl::Status NotHere(const oci::Digest& digest) { return absl::NotFoundError(absl::StrCat("blob ", digest.str(), ": not found")); }
+
+}  // namespace
+
+absl::Status OwnBlob(Connection& connection, const std::string& owner, const oci::Digest& digest) {
+  return connection.Run("INSERT OR IGNORE INTO blob_owners (digest, owner) VALUES (?1, ?2)", digest.str(), owner);
+}
+
+absl::Status DisownBlobs(Connection& connection, const std::string& owner) { return connection.Run("DELETE FROM blob_owners WHERE owner = ?1", owner); }
+
+class LocalBlobs::Writer : public BlobWriter {
+ public:
+  Writer(LocalBlobs* store, std::string path, UniqueFd fd) : store_(store), path_(std::move(path)), fd_(std::move(fd)) {}
+
+  ~Writer() override {
+    if (!committed_) ::unlink(path_.c_str());
+  }
+
+  absl::Status Write(absl::string_view bytes) override {
+    hash_.Update(bytes);
+    written_ += static_cast<std::int64_t>(bytes.size());
+    return codec::WriteFully(fd_.get(), bytes, path_);
+  }
+
+  std::int64_t written() const override { return written_; }
+
+  absl::StatusOr<oci::Digest> Commit(const oci::Digest& expected, std::int64_t size) override {
+    if (size >= 0 && size != written_) {
+      return absl::DataLossError(absl::StrCat("unexpected size of blob ", expected.str(), ": got ", written_, " bytes, expected ", size));
+    }
+    const oci::Digest digest = oci::Digest::FromSha256Hex(hash_.FinishHex());
+    if (!expected.empty() && digest != expected) {
+      return absl::DataLossError(absl::StrCat("unexpected digest of a blob: got ", digest.str(), ", expected ", expected.str()));
+    }
+    fd_.reset();
+    RETURN_IF_ERROR(store_->Publish(path_, digest, written_));
+    committed_ = true;
+    return digest;
+  }
+
+ private:
+  LocalBlobs* store_;
+  std::string path_;
+  UniqueFd fd_;
+  codec::Sha256 hash_;
+  std::int64_t written_ = 0;
+  bool committed_ = false;
+};
+
+class LocalBlobs::PinImpl : public BlobPin {
+ public:
+  PinImpl(std::shared_ptr<Guarded<Index>> index, std::string digest) : index_(std::move(index)), digest_(std::move(digest)) {}
+  ~PinImpl() override {
+    auto index = index_->Lock();
+    const auto found = index->find(digest_);
+    if (--found->second.pins == 0 && found->second.size < 0) index->erase(found);
+  }
+
+ private:
+  std::shared_ptr<Guarded<Index>> index_;
+  std::string digest_;
+};
+
+absl::StatusOr<std::unique_ptr<LocalBlobs>> LocalBlobs::Open(const std::string& root, Database* database) {
+  std::unique_ptr<LocalBlobs> store(new LocalBlobs(absl::StrCat(root, "/blobs")));
+  store->database_ = database;
+  RETURN_IF_ERROR(os::MakeDirectories(absl::StrCat(store->root_, "/sha256"), 0700));
+  RETURN_IF_ERROR(os::MakeDirectories(absl::StrCat(store->root_, "/", kTemporaryDirectory), 0700));
+  RETURN_IF_ERROR(store->Load());
+  store->Sweep();
+  return store;
+}
+
+LocalBlobs::~LocalBlobs() = default;
+
+absl::Status LocalBlobs::Load() {
+  return database_->Read([this](Connection& connection) -> absl::Status {
+    ASSIGN_OR_RETURN(Statement query, connection.Prepare("SELECT digest, size FROM blobs"));
+    auto index = index_->Lock();
+    while (true) {
+      ASSIGN_OR_RETURN(const bool row, query.Step());
+      if (!row) return absl::OkStatus();
+      (*index)[query.Text(0)].size = query.Int(1);
+    }
+  });
+}
+
+void LocalBlobs::Sweep() {
+  const std::string temporary = absl::StrCat(root_, "/", kTemporaryDirectory);
+  if (auto entries = os::ListDirectory(temporary); entries.ok()) {
+    for (const os::DirectoryEntry& entry : *entries) ::unlink(absl::StrCat(temporary, "/", entry.name).c_str());
+  }
+  const std::string directory = absl::StrCat(root_, "/sha256");
+  auto entries = os::ListDirectory(directory);
+  if (!entries.ok()) return;
+  auto index = index_->Lock();
+  for (const os::DirectoryEntry& entry : *entries) {
+    if (!index->contains(absl::StrCat("sha256:", entry.name))) ::unlink(absl::StrCat(directory, "/", entry.name).c_str());
+  }
+}
+
+std::string LocalBlobs::PathOf(const oci::Digest& digest) const { return absl::StrCat(root_, "/", digest.algorithm(), "/", digest.hex()); }
+
+absl::StatusOr<std::unique_ptr<BlobWriter>> LocalBlobs::NewWriter() {
+  std::string path = absl::StrCat(root_, "/", kTemporaryDirectory, "/", RandomId());
+  ASSIGN_OR_RETURN(UniqueFd fd, os::Open(path, O_WRONLY | O_CREAT | O_EXCL, 0600));
+  return std::make_unique<Writer>(this, std::move(path), std::move(fd));
+}
+
+absl::Status LocalBlobs::Publish(const std::string& temporary, const oci::Digest& digest, std::int64_t size) {
+  std::lock_guard lock(files_mutex_);
+  if (Has(digest)) {
+    ::unlink(temporary.c_str());
+    return absl::OkStatus();
+  }
+  const std::string path = PathOf(digest);
+  if (::rename(temporary.c_str(), path.c_str()) != 0) return ErrnoError(absl::StrCat("rename ", temporary, " to ", path));
+  RETURN_IF_ERROR(database_->Write([&](Connection& connection) {
+    return connection.Run("INSERT OR IGNORE INTO blobs (digest, size) VALUES (?1, ?2)", digest.str(), size);
+  }));
+  auto index = index_->Lock();
+  Entry& entry = (*index)[digest.str()];
+  entry.size = size;
+  entry.asked_at = std::chrono::steady_clock::now();
+  return absl::OkStatus();
+}
+
+bool LocalBlobs::Has(const oci::Digest& digest) { return Size(digest).ok(); }
+
+absl::StatusOr<std::int64_t> LocalBlobs::Size(const oci::Digest& digest) {
+  auto index = index_->Lock();
+  const auto found = index->find(digest.str());
+  if (found == index->end() || found->second.size < 0) return NotHere(digest);
+  found->second.asked_at = std::chrono::steady_clock::now();
+  return found->second.size;
+}
+
+absl::StatusOr<UniqueFd> LocalBlobs::Open(const oci::Digest& digest) {
+  if (!Has(digest)) return NotHere(digest);
+  absl::StatusOr<UniqueFd> fd = os::Open(PathOf(digest), O_RDONLY);
+  if (absl::IsNotFound(fd.status())) return NotHere(digest);
+  return fd;
+}
+
+std::shared_ptr<BlobPin> LocalBlobs::Pin(const oci::Digest& digest) {
+  auto index = index_->Lock();
+  ++(*index)[digest.str()].pins;
+  return std::make_shared<PinImpl>(index_, digest.str());
+}
+
+absl::StatusOr<std::string> LocalBlobs::Read(const oci::Digest& digest) {
+  ASSIGN_OR_RETURN(UniqueFd fd, Open(digest));
+  return os::ReadAll(fd.get(), kMaxInMemory, digest.str());
+}
+
+absl::StatusOr<oci::Digest> LocalBlobs::Put(absl::string_view bytes) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<BlobWriter> writer, NewWriter());
+  RETURN_IF_ERROR(writer->Write(bytes));
+  return writer->Commit();
+}
+
+absl::StatusOr<std::int64_t> LocalBlobs::Collect(std::chrono::seconds grace, const std::vector<oci::Digest>& dropped) {
+  std::vector<std::string> unowned;
+  RETURN_IF_ERROR(database_->Read([&](Connection& connection) -> absl::Status {
+    ASSIGN_OR_RETURN(Statement query, connection.Prepare("SELECT digest FROM blobs WHERE digest NOT IN (SELECT digest FROM blob_owners)"));
+    while (true) {
+      ASSIGN_OR_RETURN(const bool row, query.Step());
+      if (!row) return absl::OkStatus();
+      unowned.push_back(query.Text(0));
+    }
+  }));
+  const auto now = std::chrono::steady_clock::now();
+  std::int64_t freed = 0;
+  for (const std::string& digest : unowned) {
+    std::lock_guard lock(files_mutex_);
+    const bool at_once = std::any_of(dropped.begin(), dropped.end(), [&](const oci::Digest& d) { return d.str() == digest; });
+    {
+      // Out of the index first: whoever asks from now on does not find it.
+      auto index = index_->Lock();
+      const auto found = index->find(digest);
+      if (found != index->end()) {
+        if (found->second.pins > 0 || (!at_once && now - found->second.asked_at < grace)) continue;
+        freed += found->second.size;
+        index->erase(found);
+      }
+    }
+    RETURN_IF_ERROR(database_->Write([&](Connection& connection) { return connection.Run("DELETE FROM blobs WHERE digest = ?1", digest); }));
+    ASSIGN_OR_RETURN(const oci::Digest parsed, oci::Digest::Parse(digest));
+    ::unlink(PathOf(parsed).c_str());
+  }
+  return freed;
+}
+
+}  // namespace cachalot::store

@@ -1,0 +1,63 @@
+// The blob store on a local file system, its index in the metadata database.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/guarded.h"
+#include "store/blobs.h"
+#include "store/database.h"
+
+namespace cachalot::store {
+
+// Makes `owner` need the blob until DisownBlobs(owner); within the caller's transaction.
+absl::Status OwnBlob(Connection& connection, const std::string& owner, const oci::Digest& digest);
+absl::Status DisownBlobs(Connection& connection, const std::string& owner);
+
+class LocalBlobs : public BlobStore {
+ public:
+  // Opens <root>/blobs; `database` (of OpenMetadata) outlives the store. Files without a row and half-written ones are removed.
+  static absl::StatusOr<std::unique_ptr<LocalBlobs>> Open(const std::string& root, Database* database);
+  ~LocalBlobs() override;
+
+  absl::StatusOr<std::unique_ptr<BlobWriter>> NewWriter() override;
+  bool Has(const oci::Digest& digest) override;
+  absl::StatusOr<UniqueFd> Open(const oci::Digest& digest) override;
+  absl::StatusOr<std::int64_t> Size(const oci::Digest& digest) override;
+  std::shared_ptr<BlobPin> Pin(const oci::Digest& digest) override;
+  absl::StatusOr<std::string> Read(const oci::Digest& digest) override;
+  absl::StatusOr<oci::Digest> Put(absl::string_view bytes) override;
+
+  // Deletes the blobs that have no owner, no pin and were not asked for within `grace` (of those `dropped`: at any time).
+  // Returns the bytes freed.
+  absl::StatusOr<std::int64_t> Collect(std::chrono::seconds grace, const std::vector<oci::Digest>& dropped = {});
+
+ private:
+  struct Entry {
+    std::int64_t size = -1;  // -1: pinned, but not here
+    int pins = 0;
+    std::chrono::steady_clock::time_point asked_at;
+  };
+  using Index = absl::flat_hash_map<std::string, Entry>;
+  class Writer;
+  class PinImpl;
+
+  explicit LocalBlobs(std::string root) : root_(std::move(root)) {}
+  absl::Status Load();
+  void Sweep();
+  std::string PathOf(const oci::Digest& digest) const;
+  absl::Status Publish(const std::string& temporary, const oci::Digest& digest, std::int64_t size);
+
+  const std::string root_;
+  Database* database_ = nullptr;
+  std::mutex files_mutex_;  // a blob's file and row appear or go in one step; never held while data is written
+  std::shared_ptr<Guarded<Index>> index_ = std::make_shared<Guarded<Index>>();  // shared with the pins, which may outlive the store
+};
+
+}  // namespace cachalot::store

@@ -1,0 +1,185 @@
+#include "store/schema.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "base/status_macros.h"
+#include "os/file.h"
+
+namespace cachalot::store {
+
+namespace {
+
+// `durable` is 0 until the files behind a row are known to be on disk.
+constexpr char kFirst[] = R"sql(
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE blobs (
+  digest TEXT PRIMARY KEY,
+  size INTEGER NOT NULL,
+  durable INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE INDEX blobs_volatile ON blobs (durable) WHERE durable = 0;
+
+-- Who needs a blob: "snapshot/<id>" or another owner's name. A blob without an owner is collected.
+CREATE TABLE blob_owners (
+  digest TEXT NOT NULL,
+  owner TEXT NOT NULL,
+  PRIMARY KEY (digest, owner)
+) WITHOUT ROWID;
+CREATE INDEX blob_owners_by_owner ON blob_owners (owner);
+
+-- state: 0 active, 1 committed, 2 lazy (its files are not there yet).
+-- kind: how the tree came to be: 0 one layer over its parent, 1 merge, 2 diff; inputs: the ids of what was merged or diffed.
+CREATE TABLE snapshots (
+  id TEXT PRIMARY KEY,
+  directory TEXT NOT NULL,
+  parent TEXT NOT NULL DEFAULT '',
+  state INTEGER NOT NULL,
+  kind INTEGER NOT NULL DEFAULT 0,
+  inputs TEXT NOT NULL DEFAULT '',
+  kept INTEGER NOT NULL DEFAULT 0,
+  chain_id TEXT NOT NULL DEFAULT '',
+  diff_id TEXT NOT NULL DEFAULT '',
+  size INTEGER NOT NULL DEFAULT -1,
+  created_us INTEGER NOT NULL,
+  used_us INTEGER NOT NULL DEFAULT 0,
+  usage_count INTEGER NOT NULL DEFAULT 0,
+  description TEXT NOT NULL,
+  record_type TEXT NOT NULL,
+  durable INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE INDEX snapshots_volatile ON snapshots (durable) WHERE durable = 0;
+
+CREATE TABLE snapshot_names (key TEXT PRIMARY KEY, snapshot TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX snapshot_names_by_snapshot ON snapshot_names (snapshot);
+
+-- The blobs that hold a snapshot's own layer, one per form ("", "gzip", "zstd", or "gzip:9" for a level that was asked for).
+CREATE TABLE snapshot_layers (
+  snapshot TEXT NOT NULL,
+  form TEXT NOT NULL,
+  media_type TEXT NOT NULL,
+  digest TEXT NOT NULL,
+  size INTEGER NOT NULL,
+  annotations TEXT NOT NULL,
+  sources TEXT NOT NULL,
+  PRIMARY KEY (snapshot, form)
+) WITHOUT ROWID;
+
+-- The file digests of a committed snapshot's tree, as one value (see snapshot/checksum_tree.h).
+CREATE TABLE snapshot_checksums (snapshot TEXT PRIMARY KEY, tree BLOB NOT NULL) WITHOUT ROWID;
+
+-- The solver's memory: results by key, definition keys that stand for content keys, how a key came to be.
+CREATE TABLE cache_results (
+  key TEXT PRIMARY KEY,
+  snapshot TEXT NOT NULL,
+  created_us INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX cache_results_by_snapshot ON cache_results (snapshot);
+CREATE TABLE cache_aliases (definition_key TEXT PRIMARY KEY, content_key TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX cache_aliases_by_content ON cache_aliases (content_key);
+CREATE TABLE cache_links (
+  key TEXT NOT NULL,
+  op_digest TEXT NOT NULL,
+  output INTEGER NOT NULL,
+  inputs TEXT NOT NULL,
+  PRIMARY KEY (key, op_digest, output, inputs)
+) WITHOUT ROWID;
+)sql";
+
+absl::StatusOr<std::string> BootId() {
+  ASSIGN_OR_RETURN(std::string id, os::ReadFile("/proc/sys/kernel/random/boot_id", 100));
+  absl::StripAsciiWhitespace(&id);
+  return id;
+}
+
+absl::StatusOr<std::string> Meta(Connection& connection, const char* key) {
+  ASSIGN_OR_RETURN(Statement query, connection.Prepare("SELECT value FROM meta WHERE key = ?1"));
+  query.Bind(key);
+  ASSIGN_OR_RETURN(const bool found, query.Step());
+  return found ? query.Text(0) : "";
+}
+
+absl::Status SetMeta(Connection& connection, const char* key, absl::string_view value) {
+  return connection.Run("INSERT INTO meta VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = ?2", key, value);
+}
+
+// A snapshot whose parent is dropped goes too. Results and names without a snapshot are dropped in any case.
+absl::Status DropVolatile(Connection& connection) {
+  RETURN_IF_ERROR(connection.Run("DELETE FROM blobs WHERE durable = 0"));
+  RETURN_IF_ERROR(connection.Run("DELETE FROM snapshots WHERE durable = 0"));
+  do {
+    RETURN_IF_ERROR(connection.Run("DELETE FROM snapshots WHERE parent <> '' AND parent NOT IN (SELECT id FROM snapshots)"));
+  } while (connection.changes() > 0);
+  return absl::OkStatus();
+}
+
+absl::Status DropDangling(Connection& connection) {
+  RETURN_IF_ERROR(connection.Run("DELETE FROM cache_results WHERE snapshot <> '' AND snapshot NOT IN (SELECT id FROM snapshots)"));
+  RETURN_IF_ERROR(connection.Run("DELETE FROM snapshot_names WHERE snapshot NOT IN (SELECT id FROM snapshots)"));
+  RETURN_IF_ERROR(connection.Run("DELETE FROM snapshot_layers WHERE snapshot NOT IN (SELECT id FROM snapshots)"));
+  RETURN_IF_ERROR(connection.Run("DELETE FROM snapshot_checksums WHERE snapshot NOT IN (SELECT id FROM snapshots)"));
+  return connection.Run("DELETE FROM blob_owners WHERE owner LIKE 'snapshot/%' AND substr(owner, 10) NOT IN (SELECT id FROM snapshots)");
+}
+
+absl::Status SyncFileSystem(const std::string& root) {
+  ASSIGN_OR_RETURN(const UniqueFd fd, os::OpenDirectory(root));
+  if (::syncfs(fd.get()) != 0) return ErrnoError(absl::StrCat("sync ", root));
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+const std::vector<std::string>& Migrations() {
+  static const auto* const migrations = new std::vector<std::string>{kFirst};
+  return *migrations;
+}
+
+absl::StatusOr<std::unique_ptr<Database>> OpenMetadata(const std::string& root) {
+  RETURN_IF_ERROR(os::MakeDirectories(root, 0711));
+  ASSIGN_OR_RETURN(std::unique_ptr<Database> database, Database::Open(absl::StrCat(root, "/metadata.db"), Migrations()));
+  ASSIGN_OR_RETURN(const std::string boot, BootId());
+  RETURN_IF_ERROR(database->Write([&](Connection& connection) -> absl::Status {
+    ASSIGN_OR_RETURN(const std::string last_boot, Meta(connection, "boot_id"));
+    ASSIGN_OR_RETURN(const std::string clean, Meta(connection, "clean_stop"));
+    if (last_boot != boot && clean != "1") RETURN_IF_ERROR(DropVolatile(connection));
+    RETURN_IF_ERROR(DropDangling(connection));
+    RETURN_IF_ERROR(SetMeta(connection, "boot_id", boot));
+    return SetMeta(connection, "clean_stop", "0");
+  }));
+  return database;
+}
+
+absl::Status MarkDurable(Database& database, const std::string& root) {
+  // Listed before the sync: rows that are written while it runs wait for the next one.
+  std::vector<std::string> blobs, snapshots;
+  RETURN_IF_ERROR(database.Read([&](Connection& connection) -> absl::Status {
+    const auto collect = [&](const char* sql, std::vector<std::string>* into) -> absl::Status {
+      ASSIGN_OR_RETURN(Statement query, connection.Prepare(sql));
+      while (true) {
+        ASSIGN_OR_RETURN(const bool row, query.Step());
+        if (!row) return absl::OkStatus();
+        into->push_back(query.Text(0));
+      }
+    };
+    RETURN_IF_ERROR(collect("SELECT digest FROM blobs WHERE durable = 0", &blobs));
+    return collect("SELECT id FROM snapshots WHERE durable = 0 AND state <> 0", &snapshots);
+  }));
+  if (blobs.empty() && snapshots.empty()) return absl::OkStatus();
+  RETURN_IF_ERROR(SyncFileSystem(root));
+  return database.Write([&](Connection& connection) -> absl::Status {
+    for (const std::string& digest : blobs) RETURN_IF_ERROR(connection.Run("UPDATE blobs SET durable = 1 WHERE digest = ?1", digest));
+    for (const std::string& id : snapshots) RETURN_IF_ERROR(connection.Run("UPDATE snapshots SET durable = 1 WHERE id = ?1", id));
+    return absl::OkStatus();
+  });
+}
+
+absl::Status MarkCleanStop(Database& database, const std::string& root) {
+  RETURN_IF_ERROR(MarkDurable(database, root));
+  return database.Write([](Connection& connection) { return SetMeta(connection, "clean_stop", "1"); });
+}
+
+}  // namespace cachalot::store

@@ -1,0 +1,177 @@
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "os/file.h"
+#include "os/scratch_testing.h"
+#include "store/cache_index.h"
+#include "store/local_blobs.h"
+#include "store/schema.h"
+
+namespace cachalot::store {
+namespace {
+
+TEST(DatabaseTest, MigratesAndRefusesTheFuture) {
+  os::Scratch scratch;
+  const std::string path = scratch / "x.db";
+  const std::vector<std::string> one = {"CREATE TABLE a (x)"}, two = {one[0], "ALTER TABLE a ADD COLUMN y"};
+  { ASSERT_TRUE(Database::Open(path, one).ok()); }
+  auto database = Database::Open(path, two);
+  ASSERT_TRUE(database.ok()) << database.status();
+  EXPECT_TRUE((*database)->Write([](Connection& c) { return c.Run("INSERT INTO a VALUES (1, 2)"); }).ok());
+  EXPECT_FALSE((*database)->Write([](Connection& c) { return c.Run("INSERT INTO nowhere VALUES (1)"); }).ok());
+  database->reset();
+  EXPECT_EQ(Database::Open(path, one).status().code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST(DatabaseTest, RollsBackAndReadsWhileWriting) {
+  os::Scratch scratch;
+  auto database = Database::Open(scratch / "x.db", {"CREATE TABLE a (x)"});
+  ASSERT_TRUE(database.ok());
+  const auto count = [&] {
+    std::int64_t n = -1;
+    EXPECT_TRUE((*database)
+                    ->Read([&](Connection& c) -> absl::Status {
+                      auto query = c.Prepare("SELECT count(*) FROM a");
+                      EXPECT_TRUE(query.ok() && query->Step().ok());
+                      n = query->Int(0);
+                      return absl::OkStatus();
+                    })
+                    .ok());
+    return n;
+  };
+  const absl::Status failed = (*database)->Write([&](Connection& c) -> absl::Status {
+    EXPECT_TRUE(c.Run("INSERT INTO a VALUES (?1)", "text").ok());
+    EXPECT_EQ(count(), 0) << "a reader sees what was committed, and does not wait";
+    return absl::CancelledError("no");
+  });
+  EXPECT_EQ(failed.code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(count(), 0);
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < 50; ++i) {
+        EXPECT_TRUE((*database)->Write([&](Connection& c) { return c.Run("INSERT INTO a VALUES (?1)", i); }).ok());
+        count();
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(count(), 200);
+}
+
+class BlobsTest : public testing::Test {
+ protected:
+  void SetUp() override { Reopen(); }
+  void Reopen() {
+    blobs_.reset();
+    database_.reset();
+    auto database = OpenMetadata(scratch_.path());
+    ASSERT_TRUE(database.ok()) << database.status();
+    database_ = *std::move(database);
+    auto blobs = LocalBlobs::Open(scratch_.path(), database_.get());
+    ASSERT_TRUE(blobs.ok()) << blobs.status();
+    blobs_ = *std::move(blobs);
+  }
+  void PretendReboot() {
+    ASSERT_TRUE(database_->Write([](Connection& c) { return c.Run("UPDATE meta SET value = 'other' WHERE key = 'boot_id'"); }).ok());
+  }
+
+  os::Scratch scratch_;
+  std::unique_ptr<Database> database_;
+  std::unique_ptr<LocalBlobs> blobs_;
+};
+
+TEST_F(BlobsTest, KeepsWhatWasCommitted) {
+  auto digest = blobs_->Put("hello");
+  ASSERT_TRUE(digest.ok());
+  EXPECT_EQ(*digest, oci::Digest::Of("hello"));
+  EXPECT_EQ(*blobs_->Read(*digest), "hello");
+  EXPECT_EQ(*blobs_->Size(*digest), 5);
+  EXPECT_TRUE(blobs_->Put("hello").ok()) << "twice is once";
+  EXPECT_FALSE(blobs_->Has(oci::Digest::Of("other")));
+  EXPECT_EQ(blobs_->Open(oci::Digest::Of("other")).status().code(), absl::StatusCode::kNotFound);
+  Reopen();
+  EXPECT_EQ(*blobs_->Read(*digest), "hello");
+}
+
+TEST_F(BlobsTest, RefusesWrongContent) {
+  auto writer = blobs_->NewWriter();
+  ASSERT_TRUE((*writer)->Write("abc").ok());
+  const auto wrong = (*writer)->Commit(oci::Digest::Of("abd"));
+  EXPECT_EQ(wrong.status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_NE(wrong.status().message().find(oci::Digest::Of("abd").str()), absl::string_view::npos);
+  auto other = blobs_->NewWriter();
+  ASSERT_TRUE((*other)->Write("abc").ok());
+  EXPECT_FALSE((*other)->Commit({}, 4).ok());
+  other->reset();
+  writer->reset();
+  EXPECT_TRUE(os::ListDirectory(scratch_ / "blobs/tmp")->empty());
+  EXPECT_TRUE(os::ListDirectory(scratch_ / "blobs/sha256")->empty());
+}
+
+TEST_F(BlobsTest, CollectsWhatNobodyNeeds) {
+  const oci::Digest owned = *blobs_->Put("owned"), pinned = *blobs_->Put("pinned"), loose = *blobs_->Put("loose"), dropped = *blobs_->Put("dropped");
+  ASSERT_TRUE(database_->Write([&](Connection& c) { return OwnBlob(c, "snapshot/x", owned); }).ok());
+  auto pin = blobs_->Pin(pinned);
+  EXPECT_EQ(*blobs_->Collect(std::chrono::seconds(60), {dropped}), 7);
+  EXPECT_TRUE(blobs_->Has(loose)) << "just written: within the grace";
+  EXPECT_FALSE(blobs_->Has(dropped));
+  EXPECT_EQ(*blobs_->Collect(std::chrono::seconds(0)), 5);
+  EXPECT_TRUE(blobs_->Has(pinned));
+  EXPECT_TRUE(blobs_->Has(owned));
+  pin.reset();
+  ASSERT_TRUE(database_->Write([&](Connection& c) { return DisownBlobs(c, "snapshot/x"); }).ok());
+  EXPECT_EQ(*blobs_->Collect(std::chrono::seconds(0)), 11);
+  EXPECT_TRUE(os::ListDirectory(scratch_ / "blobs/sha256")->empty());
+}
+
+TEST_F(BlobsTest, SurvivesAKillButNotAPowerCut) {
+  const oci::Digest a = *blobs_->Put("a");
+  Reopen();
+  EXPECT_TRUE(blobs_->Has(a)) << "a kill loses nothing";
+  PretendReboot();
+  Reopen();
+  EXPECT_FALSE(blobs_->Has(a)) << "nobody knows whether it reached the disk";
+  EXPECT_TRUE(os::ListDirectory(scratch_ / "blobs/sha256")->empty());
+  const oci::Digest b = *blobs_->Put("b");
+  ASSERT_TRUE(MarkDurable(*database_, scratch_.path()).ok());
+  const oci::Digest c = *blobs_->Put("c");
+  PretendReboot();
+  Reopen();
+  EXPECT_TRUE(blobs_->Has(b));
+  EXPECT_FALSE(blobs_->Has(c));
+  const oci::Digest d = *blobs_->Put("d");
+  ASSERT_TRUE(MarkCleanStop(*database_, scratch_.path()).ok());
+  PretendReboot();
+  Reopen();
+  EXPECT_TRUE(blobs_->Has(d));
+}
+
+TEST_F(BlobsTest, CacheIndexRemembers) {
+  CacheIndex index(database_.get());
+  EXPECT_FALSE(index.ResultOf("k")->has_value());
+  ASSERT_TRUE(index.SaveResult("k", "").ok());
+  EXPECT_EQ(**index.ResultOf("k"), "") << "scratch is a result";
+  ASSERT_TRUE(index.SaveResult("k", "snap").ok());
+  EXPECT_EQ(**index.ResultOf("k"), "snap");
+  ASSERT_TRUE(index.SaveAlias("d", "k").ok());
+  EXPECT_EQ(*index.Alias("d"), "k");
+  EXPECT_EQ(*index.Alias("e"), "");
+  const CacheIndex::Link link{"op", 1, {"in1", "in2"}, {"/a b", ""}}, source{"src", 0, {}, {}};
+  ASSERT_TRUE(index.SaveLink("k", link).ok());
+  ASSERT_TRUE(index.SaveLink("k", link).ok());
+  ASSERT_TRUE(index.SaveLink("k", source).ok());
+  EXPECT_EQ(index.LinksOf("k")->size(), 2U);
+  EXPECT_EQ((*index.LinksOf("k"))[0], link);
+  EXPECT_EQ((*index.LinksOf("k"))[1], source);
+  ASSERT_TRUE(database_->Write([](Connection& c) { return CacheIndex::DropSnapshot(c, "snap"); }).ok());
+  EXPECT_FALSE(index.ResultOf("k")->has_value());
+  EXPECT_EQ(*index.Alias("d"), "");
+  EXPECT_TRUE(index.LinksOf("k")->empty());
+}
+
+}  // namespace
+}  // namespace cachalot::store
