@@ -3,6 +3,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/release_graph.h"
 #include "llb/op.h"
 
 namespace cachalot::llb {
@@ -100,17 +101,7 @@ class Namer {
 
 }  // namespace
 
-Vertex::~Vertex() {
-  std::vector<Edge> released = std::move(inputs);
-  while (!released.empty()) {
-    VertexPtr vertex = std::move(released.back().vertex);
-    released.pop_back();
-    // The last owner takes the inputs away first: nobody else can see the vertex any more. All vertices are created non-const.
-    if (vertex.use_count() != 1) continue;
-    for (Edge& input : const_cast<Vertex&>(*vertex).inputs) released.push_back(std::move(input));
-    const_cast<Vertex&>(*vertex).inputs.clear();
-  }
-}
+Vertex::~Vertex() { ReleaseGraph(std::move(inputs)); }
 
 std::string Vertex::Name() const {
   std::string name;
