@@ -200,8 +200,11 @@ absl::StatusOr<HttpResponse> Authorizer::SendTokenRequest(const Host& host, cons
 absl::StatusOr<Authorizer::Access::Token> Authorizer::FetchToken(const Host& host, const Challenge& challenge, const std::vector<std::string>& scopes,
                                                                  const Options& options) {
   if (options.credentials != nullptr) {
-    absl::StatusOr<std::string> token = options.credentials->FetchToken(
-        {.client_id = kClientId, .host = host.authority, .realm = challenge.Parameter("realm"), .service = challenge.Parameter("service"), .scopes = scopes});
+    absl::StatusOr<std::string> token = options.credentials->FetchToken({.client_id = kClientId,
+                                                                         .host = host.authority,
+                                                                         .realm = challenge.Parameter("realm"),
+                                                                         .service = challenge.Parameter("service"),
+                                                                         .scopes = scopes});
     if (token.ok()) return Access::Token{absl::StrCat("Bearer ", *token), absl::Now() + 0.9 * kDefaultTokenLife};
     if (!absl::IsUnimplemented(token.status()) && !absl::IsNotFound(token.status())) return token.status();
   }

@@ -54,7 +54,8 @@ class Authorizer {
   };
 
   std::shared_ptr<Access> AccessTo(const Host& host, const Options& options);
-  absl::StatusOr<Access::Token> FetchToken(const Host& host, const Challenge& challenge, const std::vector<std::string>& scopes, const Options& options);
+  absl::StatusOr<Access::Token> FetchToken(const Host& host, const Challenge& challenge, const std::vector<std::string>& scopes,
+                                           const Options& options);
   absl::StatusOr<HttpResponse> SendTokenRequest(const Host& host, const Challenge& challenge, const std::vector<std::string>& scopes,
                                                 const Credentials::Basic& basic, bool oauth, const CancelToken& cancel);
 

@@ -46,7 +46,7 @@ using HostConfigs = std::map<std::string, HostConfig>;
 
 struct Options {
   std::shared_ptr<Credentials> credentials;
-  bool insecure = false;    // per request: allow http and bad certificates ("registry.insecure=true")
+  bool insecure = false;  // per request: allow http and bad certificates ("registry.insecure=true")
   CancelToken cancel;
   // Told of every blob's bytes as they arrive or leave.
   std::function<void(const oci::Descriptor&, std::int64_t done)> on_progress;
@@ -68,7 +68,8 @@ class Client {
   virtual absl::Status PushBlob(const oci::Reference& ref, const oci::Descriptor& descriptor, store::BlobStore& blobs,
                                 const std::vector<std::string>& mount_from, const Options& options) = 0;
   // Puts a manifest or index under the reference's tag, or by digest when `by_digest`.
-  virtual absl::Status PushManifest(const oci::Reference& ref, const oci::Descriptor& descriptor, absl::string_view bytes, bool by_digest, const Options& options) = 0;
+  virtual absl::Status PushManifest(const oci::Reference& ref, const oci::Descriptor& descriptor, absl::string_view bytes, bool by_digest,
+                                    const Options& options) = 0;
 };
 
 }  // namespace cachalot::registry

@@ -85,7 +85,8 @@ class Transport final : public HttpTransport {
   }
 
  private:
-  absl::StatusOr<HttpResponse> Perform(const HttpRequest& request, const std::string& method, const std::string& url, const HttpHeaders& headers, bool send_body) {
+  absl::StatusOr<HttpResponse> Perform(const HttpRequest& request, const std::string& method, const std::string& url, const HttpHeaders& headers,
+                                       bool send_body) {
     // Connections are only shared between requests of equal trust.
     const std::string key = absl::StrCat(OriginOf(url), "|", request.tls.insecure, "|", absl::StrJoin(request.tls.root_cas, ","), "|",
                                          request.tls.key_pairs.empty() ? "" : request.tls.key_pairs.front().second);

@@ -13,7 +13,8 @@ namespace cachalot::registry {
 namespace {
 
 std::string AcceptAll() {
-  return absl::StrJoin({oci::kDockerManifest, oci::kDockerManifestList, oci::kMediaTypeManifest, oci::kMediaTypeIndex, absl::string_view("*/*")}, ", ");
+  return absl::StrJoin({oci::kDockerManifest, oci::kDockerManifestList, oci::kMediaTypeManifest, oci::kMediaTypeIndex, absl::string_view("*/*")},
+                       ", ");
 }
 
 std::string AcceptFor(const std::string& media_type) { return media_type.empty() ? AcceptAll() : absl::StrCat(media_type, ", */*"); }
@@ -153,7 +154,8 @@ absl::StatusOr<oci::Descriptor> RegistryClient::ResolveAt(const Target& target, 
   return descriptor;
 }
 
-absl::StatusOr<oci::Descriptor> RegistryClient::ResolveByGet(const Target& target, HttpRequest request, const oci::Reference& ref, const Options& options) {
+absl::StatusOr<oci::Descriptor> RegistryClient::ResolveByGet(const Target& target, HttpRequest request, const oci::Reference& ref,
+                                                             const Options& options) {
   request.method = "GET";
   request.max_body = kMaxManifestBytes;
   absl::StatusOr<HttpResponse> response = caller_.SendWithRetries(target, request, options);
@@ -174,7 +176,8 @@ absl::StatusOr<std::string> RegistryClient::FetchManifest(const oci::Reference& 
   HostErrors errors;
   for (const Target& target : PullTargets(ref, options)) {
     RETURN_IF_ERROR(options.cancel.status());
-    HttpRequest request = NewRequest(target.host, "GET", target.host.Url(ref.repository, absl::StrCat("manifests/", descriptor.digest.str())), options);
+    HttpRequest request =
+        NewRequest(target.host, "GET", target.host.Url(ref.repository, absl::StrCat("manifests/", descriptor.digest.str())), options);
     request.headers.emplace_back("Accept", AcceptFor(descriptor.media_type));
     request.max_body = kMaxManifestBytes;
     absl::StatusOr<HttpResponse> response = caller_.SendWithRetries(target, request, options);
@@ -216,7 +219,8 @@ absl::Status RegistryClient::FetchBlobFrom(const Target& target, const std::stri
     if (response.ok()) {
       const bool cut = response->ok();
       transient = cut || IsTransientStatus(response->status);
-      failure = cut ? absl::UnavailableError(absl::StrCat("blob ", descriptor.digest.str(), " ended after ", writer->written(), " of ", descriptor.size, " bytes"))
+      failure = cut ? absl::UnavailableError(
+                          absl::StrCat("blob ", descriptor.digest.str(), " ended after ", writer->written(), " of ", descriptor.size, " bytes"))
                     : UnexpectedStatus(*response);
     }
     if (!transient) return failure;
@@ -226,15 +230,17 @@ absl::Status RegistryClient::FetchBlobFrom(const Target& target, const std::stri
   }
 }
 
-absl::Status RegistryClient::FetchBlob(const oci::Reference& ref, const oci::Descriptor& descriptor, store::BlobStore& blobs, const Options& options) {
+absl::Status RegistryClient::FetchBlob(const oci::Reference& ref, const oci::Descriptor& descriptor, store::BlobStore& blobs,
+                                       const Options& options) {
   if (blobs.Has(descriptor.digest)) return absl::OkStatus();
   HostErrors errors;
   const auto attempt = [&](const Target& target, const std::string& url) {
     const absl::Status status = FetchBlobFrom(target, url, descriptor, blobs, options);
     if (status.ok()) return true;
     const bool missing = absl::IsNotFound(status);
-    errors.Add(IsDenial(status) ? PullDenied(status) : status,
-               FailureOf(status) != HttpFailure::kNone ? HostErrors::kUnreachable : missing ? HostErrors::kNotFound : HostErrors::kRefused);
+    errors.Add(IsDenial(status) ? PullDenied(status) : status, FailureOf(status) != HttpFailure::kNone ? HostErrors::kUnreachable
+                                                               : missing                               ? HostErrors::kNotFound
+                                                                                                       : HostErrors::kRefused);
     return false;
   };
   // Layers that registries may not distribute name other places; their servers must not see our credentials.

@@ -86,7 +86,8 @@ absl::StatusOr<std::string> RegistryClient::StartUpload(const Target& target, co
     const std::string repository = MountableFrom(ref, source);
     if (repository.empty()) continue;
     const std::string what = absl::StrCat("blobs/uploads/?mount=", EscapeQuery(descriptor.digest.str()), "&from=", EscapeQuery(repository));
-    response = caller_.SendWithRetries(WithPullFrom(target, repository), NewRequest(target.host, "POST", target.host.Url(ref.repository, what), options), options);
+    response = caller_.SendWithRetries(WithPullFrom(target, repository),
+                                       NewRequest(target.host, "POST", target.host.Url(ref.repository, what), options), options);
     RETURN_IF_ERROR(options.cancel.status());
     if (response.ok() && response->status == 201) return std::string();
     break;  // one failed guess is enough: the upload itself always works
@@ -105,8 +106,9 @@ absl::StatusOr<std::string> RegistryClient::StartUpload(const Target& target, co
 absl::StatusOr<HttpResponse> RegistryClient::Upload(const Target& target, const std::string& location, const oci::Descriptor& descriptor,
                                                     store::BlobStore& blobs, const Options& options) {
   ASSIGN_OR_RETURN(const UniqueFd file, blobs.Open(descriptor.digest));
-  HttpRequest request = NewRequest(
-      target.host, "PUT", absl::StrCat(location, absl::StrContains(location, "?") ? "&" : "?", "digest=", EscapeQuery(descriptor.digest.str())), options);
+  HttpRequest request =
+      NewRequest(target.host, "PUT",
+                 absl::StrCat(location, absl::StrContains(location, "?") ? "&" : "?", "digest=", EscapeQuery(descriptor.digest.str())), options);
   request.headers.emplace_back("Content-Type", "application/octet-stream");
   ASSIGN_OR_RETURN(request.body_size, blobs.Size(descriptor.digest));
   request.body = [&](std::int64_t offset, char* out, std::size_t room) -> absl::StatusOr<std::size_t> {

@@ -18,8 +18,8 @@ class RegistryClient final : public Client {
   absl::StatusOr<oci::Descriptor> Resolve(const oci::Reference& ref, const Options& options) override;
   absl::StatusOr<std::string> FetchManifest(const oci::Reference& ref, const oci::Descriptor& descriptor, const Options& options) override;
   absl::Status FetchBlob(const oci::Reference& ref, const oci::Descriptor& descriptor, store::BlobStore& blobs, const Options& options) override;
-  absl::Status PushBlob(const oci::Reference& ref, const oci::Descriptor& descriptor, store::BlobStore& blobs, const std::vector<std::string>& mount_from,
-                        const Options& options) override;
+  absl::Status PushBlob(const oci::Reference& ref, const oci::Descriptor& descriptor, store::BlobStore& blobs,
+                        const std::vector<std::string>& mount_from, const Options& options) override;
   absl::Status PushManifest(const oci::Reference& ref, const oci::Descriptor& descriptor, absl::string_view bytes, bool by_digest,
                             const Options& options) override;
 
@@ -31,7 +31,8 @@ class RegistryClient final : public Client {
   absl::StatusOr<oci::Descriptor> ResolveAt(const Target& target, const oci::Reference& ref, const std::string& what, bool& found, HostErrors& errors,
                                             const Options& options);
   absl::StatusOr<oci::Descriptor> ResolveByGet(const Target& target, HttpRequest request, const oci::Reference& ref, const Options& options);
-  absl::Status FetchBlobFrom(const Target& target, const std::string& url, const oci::Descriptor& descriptor, store::BlobStore& blobs, const Options& options);
+  absl::Status FetchBlobFrom(const Target& target, const std::string& url, const oci::Descriptor& descriptor, store::BlobStore& blobs,
+                             const Options& options);
 
   // Pushing (push.cc). A try that fails in a way that may pass sets `transient`.
   absl::Status TryPushBlob(const Target& target, const oci::Reference& ref, const oci::Descriptor& descriptor, store::BlobStore& blobs,

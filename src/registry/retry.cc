@@ -73,8 +73,8 @@ absl::StatusOr<HttpResponse> DoWithRetries(HttpTransport& transport, const HttpR
 }
 
 absl::Status UnexpectedStatus(const HttpResponse& response) {
-  std::string text = absl::StrCat("unexpected status from ", response.method, " request to ", RedactUrl(response.url), ": ", response.status, " ",
-                                  response.reason);
+  std::string text =
+      absl::StrCat("unexpected status from ", response.method, " request to ", RedactUrl(response.url), ": ", response.status, " ", response.reason);
   std::string detail = RegistryErrors(response.body);
   if (detail.empty()) detail = absl::Utf8SafeCEscape(response.body.substr(0, kMaxPrintedBody));
   if (!detail.empty()) absl::StrAppend(&text, ": ", detail);

@@ -223,7 +223,9 @@ absl::Status TransferError(CURL* easy, CURLcode code, const char* detail, const 
   curl_easy_getinfo(easy, CURLINFO_OS_ERRNO, &number);
   if (code == CURLE_COULDNT_CONNECT) {
     failure = HttpFailure::kRefused;
-    if (number != 0) reason = absl::StrCat("dial tcp ", authority, ": connect: ", absl::AsciiStrToLower(ErrnoError("", static_cast<int>(number)).message().substr(2)));
+    if (number != 0)
+      reason =
+          absl::StrCat("dial tcp ", authority, ": connect: ", absl::AsciiStrToLower(ErrnoError("", static_cast<int>(number)).message().substr(2)));
   } else if (code == CURLE_COULDNT_RESOLVE_HOST) {
     failure = HttpFailure::kRefused;
     reason = absl::StrCat("dial tcp: lookup ", authority.substr(0, authority.rfind(':')), ": no such host");
@@ -248,8 +250,8 @@ Channel::~Channel() {
   curl_multi_cleanup(multi_);
 }
 
-absl::Status Channel::Perform(const HttpRequest& request, const std::string& method, const std::string& url, const HttpHeaders& headers, bool send_body,
-                              HttpResponse& response) {
+absl::Status Channel::Perform(const HttpRequest& request, const std::string& method, const std::string& url, const HttpHeaders& headers,
+                              bool send_body, HttpResponse& response) {
   if (multi_ == nullptr || easy_ == nullptr) return absl::ResourceExhaustedError("libcurl: out of memory");
   RETURN_IF_ERROR(request.cancel.status());
   response = HttpResponse{};

@@ -11,7 +11,6 @@
 
 namespace cachalot::registry {
 
-
 // A multi handle, which keeps connections alive between requests, and the easy handle that uses it. Not thread-safe.
 class Channel {
  public:
