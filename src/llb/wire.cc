@@ -117,14 +117,13 @@ absl::Status DecodeOp(const pb::Op& message, Vertex& vertex) {
   return DecodeKind(message, vertex);
 }
 
-pb::Op EncodeOp(const Vertex& vertex) {
+std::string EncodeOp(const Vertex& vertex) {
   pb::Op message;
   for (const Edge& input : vertex.inputs) {
     pb::Input& added = *message.add_inputs();
     added.set_digest(input.vertex->digest.str());
     added.set_index(input.output);
   }
-  std::visit([&message](const auto& op) { EncodeKind(op, message); }, vertex.op);
   if (vertex.platform) {
     pb::Platform& platform = *message.mutable_platform();
     platform.set_os(vertex.platform->os);
@@ -133,9 +132,11 @@ pb::Op EncodeOp(const Vertex& vertex) {
     platform.set_osversion(vertex.platform->os_version);
     platform.mutable_osfeatures()->Assign(vertex.platform->os_features.begin(), vertex.platform->os_features.end());
   }
-  // The Go library always writes this message, even empty; equal digests depend on it.
+  // Go's library always writes this message, even empty.
   message.mutable_constraints()->mutable_filter()->Assign(vertex.constraints.begin(), vertex.constraints.end());
-  return message;
+  pb::Op kind;
+  std::visit([&kind](const auto& op) { EncodeKind(op, kind); }, vertex.op);
+  return SerializeCanonically(message) + SerializeCanonically(kind);
 }
 
 OpMetadata DecodeMetadata(const pb::OpMetadata& message) {

@@ -15,8 +15,9 @@ absl::Status DecodeOp(const pb::Op& message, Vertex& vertex);
 absl::Status DecodeExec(const pb::ExecOp& message, int input_count, ExecOp& op);
 absl::Status DecodeFile(const pb::FileOp& message, int input_count, FileOp& op);
 
-// The whole message: inputs (by their vertices' digests), operation, platform, constraints.
-pb::Op EncodeOp(const Vertex& vertex);
+// The bytes of the vertex's operation, from its inputs (by their digests), operation, platform and constraints. Equal to those of
+// Go's library, which writes the operation's kind last whatever its field number: digests, and with them caches, depend on it.
+std::string EncodeOp(const Vertex& vertex);
 void EncodeExec(const ExecOp& op, pb::ExecOp& message);
 void EncodeFile(const FileOp& op, pb::FileOp& message);
 

@@ -59,7 +59,7 @@ absl::StatusOr<VertexPtr> Assembler::Build(const Node& node) {
   inputs.reserve(node.inputs().size());
   for (const Output& input : node.inputs()) inputs.push_back({built_.at(input.node.get()), input.index});
   RETURN_IF_ERROR(node.Assemble(options_, inputs, *vertex));
-  vertex->op_bytes = SerializeCanonically(EncodeOp(*vertex));
+  vertex->op_bytes = EncodeOp(*vertex);
   vertex->digest = oci::Digest::Of(vertex->op_bytes);
   return Share(std::move(vertex));
 }
