@@ -1,0 +1,40 @@
+#!/bin/bash
+# Every failure is told with its place, the exit code is not zero, and nothing stays mounted.
+. "$(dirname "$0")/lib.sh"
+need_root
+start_daemon
+busybox_context "$work/context"
+base=$(cat "$work/context/Dockerfile")
+
+# attempt NAME DOCKERFILE-TAIL: a build that must fail; its report is in $work/NAME.log.
+attempt() {
+  printf '%s\nFROM busybox\n%s\n' "$base" "$2" > "$work/context/Dockerfile"
+  ! build "$work/context" >"$work/$1.log" 2>&1 || fail "$1: the build should have failed"
+}
+
+attempt run 'RUN echo before; echo trouble >&2; exit 42'
+expect 'exit code: 42' "$work/run.log"
+expect 'trouble' "$work/run.log"
+expect 'Dockerfile:5' "$work/run.log"
+expect '>>> RUN echo before' "$work/run.log"
+
+attempt syntax 'RUNN true'
+expect 'unknown instruction: RUNN' "$work/syntax.log"
+expect 'Dockerfile:5' "$work/syntax.log"
+
+attempt missing 'COPY nothing-here /x'
+expect '"/nothing-here": not found' "$work/missing.log"
+expect '>>> COPY nothing-here /x' "$work/missing.log"
+
+attempt stage 'COPY --from=nowhere:9.9 /a /b'
+expect 'nowhere:9.9' "$work/stage.log"
+
+printf 'FROM 127.0.0.1:1/nothing\n' > "$work/context/Dockerfile"
+! build "$work/context" >"$work/registry.log" 2>&1 || fail "an unreachable registry"
+expect '127.0.0.1:1/nothing' "$work/registry.log"
+expect 'connection refused' "$work/registry.log"
+
+! build --target absent "$work/context" >"$work/target.log" 2>&1 || fail "an absent target"
+! build --build-arg >"$work/usage.log" 2>&1 || fail "a flag without value"
+! build "$work/no-such-context" >"$work/context.log" 2>&1 || fail "an absent context"
+expect "$work/no-such-context" "$work/context.log"
