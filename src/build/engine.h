@@ -1,0 +1,109 @@
+// The engine: everything one process needs to build, and the builds that run in it. The daemon's services and the embedded
+// client both drive this.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "base/cancel.h"
+#include "llb/frontend.h"
+#include "registry/client.h"
+#include "runtime/runtime.h"
+#include "session/session.h"
+#include "snapshot/snapshots.h"
+#include "solver/progress.h"
+#include "store/blobs.h"
+
+namespace cachalot::build {
+
+struct Config {
+  std::string root;  // state directory; created
+  registry::HostConfigs registries;
+  runtime::Runtime::Config runtime;
+  std::vector<std::string> insecure_entitlements;  // "network.host", "security.insecure", "device"
+  int max_parallelism = 0;                         // concurrent exec steps, 0 unlimited
+  std::map<std::string, std::string> worker_labels;
+  std::vector<oci::Platform> platforms;            // empty: the host's
+  bool gc = true;
+  std::vector<snapshot::PrunePolicy> gc_policies;  // empty: defaults from the disk's size
+};
+
+struct ExportRequest {
+  std::string type;
+  std::map<std::string, std::string> attrs;
+};
+
+struct BuildRequest {
+  std::string ref;      // chosen by the client, unique
+  std::string session;  // id, or empty
+  llb::Definition definition;  // when there is no frontend
+  std::string frontend;
+  std::map<std::string, std::string> options;
+  std::map<std::string, llb::Definition> inputs;
+  std::vector<ExportRequest> exports;
+  std::vector<ExportRequest> cache_imports, cache_exports;
+  std::vector<std::string> entitlements;
+  bool internal = false;
+  bool session_exporter = false;
+};
+
+struct BuildResponse {
+  std::map<std::string, std::string> exporter_response;
+};
+
+// A build whose frontend runs in the client: it asks through the gateway (LLBBridge) until it returns a result.
+class GatewayBuild {
+ public:
+  virtual ~GatewayBuild() = default;
+  virtual llb::FrontendBridge& bridge() = 0;
+  virtual void Return(absl::StatusOr<llb::FrontendResult> result) = 0;
+  virtual const std::map<std::string, llb::Definition>& inputs() const = 0;
+  // Refs handed out to this frontend, by the id the wire uses.
+  virtual std::string Keep(const llb::RefPtr& ref) = 0;  // empty for null
+  virtual absl::StatusOr<llb::RefPtr> Find(const std::string& id) = 0;
+};
+
+struct ProgressBatch {
+  std::vector<solver::VertexEvent> vertexes;
+  std::vector<solver::StatusEvent> statuses;
+  std::vector<solver::LogEvent> logs;
+  std::vector<solver::WarningEvent> warnings;
+};
+
+struct WorkerInfo {
+  std::string id;
+  std::map<std::string, std::string> labels;
+  std::vector<oci::Platform> platforms;
+  std::vector<snapshot::PrunePolicy> gc_policies;
+};
+
+// Thread-safe.
+class Engine {
+ public:
+  // Opens (or creates) the state below config.root, taking its lock: a second owner gets an UNAVAILABLE that names it.
+  static absl::StatusOr<std::unique_ptr<Engine>> Open(Config config);
+  virtual ~Engine() = default;  // cancels what runs and waits for it
+
+  virtual session::SessionHub& sessions() = 0;
+  virtual snapshot::Snapshots& snapshots() = 0;
+  virtual store::BlobStore& blobs() = 0;
+
+  // Runs a build to its end. The error carries the details clients expect (see build/errors.h).
+  virtual absl::StatusOr<BuildResponse> Build(const BuildRequest& request, const CancelToken& cancel) = 0;
+  // Follows the progress of build `ref` from its start until it ends; waits a while for a build that is about to start.
+  // `on_batch` returning an error stops it.
+  virtual absl::Status Follow(const std::string& ref, const std::function<absl::Status(const ProgressBatch&)>& on_batch, const CancelToken& cancel) = 0;
+  // The gateway of a build whose frontend runs in the client; waits for the build to start.
+  virtual absl::StatusOr<std::shared_ptr<GatewayBuild>> Gateway(const std::string& ref, const CancelToken& cancel) = 0;
+
+  virtual WorkerInfo worker() = 0;
+  virtual absl::StatusOr<std::vector<snapshot::UsageRecord>> DiskUsage(const std::vector<std::string>& filters) = 0;
+  virtual absl::Status Prune(const snapshot::PrunePolicy& policy, const std::function<void(const snapshot::UsageRecord&)>& on_deleted) = 0;
+};
+
+}  // namespace cachalot::build
