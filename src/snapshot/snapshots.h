@@ -14,9 +14,13 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/cancel.h"
+#include "base/clock.h"
+#include "base/worker_pool.h"
 #include "oci/image.h"
 #include "os/mount.h"
 #include "store/blobs.h"
+#include "store/database.h"
+#include "store/local_blobs.h"
 
 namespace cachalot::snapshot {
 
@@ -90,15 +94,14 @@ struct Compression {
   bool oci_media_types = true;
 };
 
-// Thread-safe.
+// Thread-safe. Outlives every reference and mount that it hands out.
 class Snapshots {
  public:
   virtual ~Snapshots() = default;
 
   // A new active snapshot over `parent` (null: scratch).
   virtual absl::StatusOr<SnapshotPtr> Prepare(const SnapshotPtr& parent, const Label& label) = 0;
-  // Turns an active snapshot into a committed one (same id); its size is measured and stored. Nothing may have it mounted
-  // read-write any more.
+  // Turns an active snapshot into a committed one (same id). Nothing may have it mounted read-write any more.
   virtual absl::StatusOr<SnapshotPtr> Commit(const SnapshotPtr& active) = 0;
   // A lazy snapshot over `parent` for a layer that is known by its blob; an existing record of the same chain is returned.
   virtual absl::StatusOr<SnapshotPtr> FromLayer(const SnapshotPtr& parent, const Layer& layer, const Label& label) = 0;
@@ -114,7 +117,7 @@ class Snapshots {
   // The mount that shows a materialized snapshot (read-write only when active and asked for): one overlay, or a bind.
   virtual absl::StatusOr<os::Mount> MountSpec(const SnapshotPtr& snapshot, bool readonly) = 0;
   // Mounts it somewhere below the root; several read-only users of one committed snapshot share one mount. Null mounts an
-  // empty directory.
+  // empty directory. A tree that is one plain directory is not mounted at all: read-only is a promise of the caller's then.
   virtual absl::StatusOr<std::shared_ptr<MountedTree>> MountTree(const SnapshotPtr& snapshot, bool readonly) = 0;
 
   // The tree's layers, lowest first, each with a blob in the blob store (lazy ones may stay remote when `keep_remote` and
@@ -123,7 +126,8 @@ class Snapshots {
                                                     const CancelToken& cancel) = 0;
 
   // The digest of the content at `path` in a materialized snapshot: names, types, modes, owners, xattrs and data of all it
-  // covers; times do not count. Remembered per snapshot and unchanged subtree. See snapshot/checksum.h for the options.
+  // covers; times do not count. The values are BuildKit's. Remembered for committed snapshots; for active ones file by file,
+  // while inode, size and times stay (nothing may write meanwhile). NOT_FOUND `"/path": not found`.
   struct ChecksumOptions {
     std::string path = "/";
     bool wildcard = false;       // `path` may hold *, ? and []
@@ -143,5 +147,17 @@ class Snapshots {
   // names any more go too.
   virtual absl::Status Prune(const PrunePolicy& policy, const std::function<void(const UsageRecord&)>& on_deleted) = 0;
 };
+
+struct Options {
+  std::string root;              // everything lies in <root>/snapshots and <root>/mounts
+  store::LocalBlobs* blobs;
+  store::Database* database;     // of store::OpenMetadata(root)
+  WorkerPool* cpu;               // hashing and compression
+  Clock* clock = &Clock::System();
+};
+
+// All of Options outlives the snapshots. What an earlier process left behind (active snapshots, mounts) is removed. Results in
+// store::CacheIndex go with the snapshots that they name. Destruction marks what is there durable.
+absl::StatusOr<std::unique_ptr<Snapshots>> OpenSnapshots(const Options& options);
 
 }  // namespace cachalot::snapshot

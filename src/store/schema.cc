@@ -32,17 +32,17 @@ CREATE TABLE blob_owners (
 ) WITHOUT ROWID;
 CREATE INDEX blob_owners_by_owner ON blob_owners (owner);
 
--- state: 0 active, 1 committed, 2 lazy (its files are not there yet).
--- kind: how the tree came to be: 0 one layer over its parent, 1 merge, 2 diff; inputs: the ids of what was merged or diffed.
+-- state: 0 active, 1 committed, 2 lazy (its files are not there yet). Several snapshots may share one directory.
+-- whiteouts: 1 when a layer without parent holds whiteouts nevertheless (a difference to be applied elsewhere).
+-- chain: what finds a layer again: its diff_id together with what is below.
 CREATE TABLE snapshots (
   id TEXT PRIMARY KEY,
   directory TEXT NOT NULL,
   parent TEXT NOT NULL DEFAULT '',
   state INTEGER NOT NULL,
-  kind INTEGER NOT NULL DEFAULT 0,
-  inputs TEXT NOT NULL DEFAULT '',
+  whiteouts INTEGER NOT NULL DEFAULT 0,
   kept INTEGER NOT NULL DEFAULT 0,
-  chain_id TEXT NOT NULL DEFAULT '',
+  chain TEXT NOT NULL DEFAULT '',
   diff_id TEXT NOT NULL DEFAULT '',
   size INTEGER NOT NULL DEFAULT -1,
   created_us INTEGER NOT NULL,

@@ -1,0 +1,89 @@
+#include "snapshot/file_attributes.h"
+
+#include <fcntl.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "base/status_macros.h"
+#include "os/file.h"
+#include "snapshot/apply_layer.h"
+
+namespace cachalot::snapshot {
+
+namespace {
+
+// The calls for extended attributes take paths only; the last component is not followed by the l-variants.
+std::string PathAt(int dir_fd, const std::string& name) {
+  return name.empty() ? absl::StrCat(os::DescriptorPath(dir_fd), "/.") : absl::StrCat(os::DescriptorPath(dir_fd), "/", name);
+}
+
+}  // namespace
+
+bool IsOverlayXattr(absl::string_view key) { return absl::StartsWith(key, "trusted.overlay.") || absl::StartsWith(key, "user.overlay."); }
+
+absl::StatusOr<std::map<std::string, std::string>> ReadXattrs(int dir_fd, const std::string& name) {
+  std::map<std::string, std::string> xattrs;
+  const std::string path = PathAt(dir_fd, name);
+  char small[1024];
+  ssize_t size = ::llistxattr(path.c_str(), small, sizeof(small));
+  if (size == 0 || (size < 0 && (errno == ENOTSUP || errno == ENODATA))) return xattrs;
+  std::string names;
+  if (size > 0) {
+    names.assign(small, size);
+  } else {
+    names.resize(64 * 1024);
+    size = ::llistxattr(path.c_str(), names.data(), names.size());
+    if (size < 0) return ErrnoError(absl::StrCat("list xattrs of ", name));
+    names.resize(size);
+  }
+  std::vector<char> value(64 * 1024);
+  for (std::size_t at = 0; at < names.size();) {
+    const std::string key = names.c_str() + at;
+    at += key.size() + 1;
+    if (IsOverlayXattr(key)) continue;
+    const ssize_t n = ::lgetxattr(path.c_str(), key.c_str(), value.data(), value.size());
+    if (n >= 0) xattrs[key].assign(value.data(), n);
+  }
+  return xattrs;
+}
+
+absl::Status SetXattr(int dir_fd, const std::string& name, const std::string& key, const std::string& value) {
+  if (::lsetxattr(PathAt(dir_fd, name).c_str(), key.c_str(), value.data(), value.size(), 0) == 0) return absl::OkStatus();
+  if (errno == ENOTSUP || errno == EPERM) return absl::OkStatus();
+  return ErrnoError(absl::StrCat("set xattr ", key, " of ", name));
+}
+
+bool IsWhiteout(const struct stat& status) { return S_ISCHR(status.st_mode) && status.st_rdev == makedev(0, 0); }
+
+bool IsOpaque(int dir_fd, const std::string& name) {
+  char value = 0;
+  return ::lgetxattr(PathAt(dir_fd, name).c_str(), kOpaqueXattr, &value, 1) == 1 && value == 'y';
+}
+
+absl::Status MarkOpaque(int dir_fd, const std::string& name) {
+  if (::lsetxattr(PathAt(dir_fd, name).c_str(), kOpaqueXattr, "y", 1, 0) != 0) return ErrnoError(absl::StrCat("mark ", name, " opaque"));
+  return absl::OkStatus();
+}
+
+absl::Status CopyDirectoryAttributes(const std::string& from, int dir_fd, const std::string& name) {
+  ASSIGN_OR_RETURN(const UniqueFd source, os::OpenDirectory(from));
+  struct stat status;
+  if (::fstat(source.get(), &status) != 0) return ErrnoError(absl::StrCat("stat ", from));
+  ASSIGN_OR_RETURN(const auto xattrs, ReadXattrs(source.get(), ""));
+  const std::string target = PathAt(dir_fd, name);
+  if (::lchown(target.c_str(), status.st_uid, status.st_gid) != 0 || ::chmod(target.c_str(), status.st_mode & 07777) != 0) {
+    return ErrnoError(absl::StrCat("set owner and mode of ", name));
+  }
+  for (const auto& [key, value] : xattrs) RETURN_IF_ERROR(SetXattr(dir_fd, name, key, value));
+  const timespec times[2] = {{0, UTIME_OMIT}, status.st_mtim};
+  if (::utimensat(AT_FDCWD, target.c_str(), times, 0) != 0) return ErrnoError(absl::StrCat("set times of ", name));
+  return absl::OkStatus();
+}
+
+}  // namespace cachalot::snapshot

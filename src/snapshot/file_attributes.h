@@ -1,0 +1,32 @@
+// Owners, modes, times and extended attributes of files by descriptor and name.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <map>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace cachalot::snapshot {
+
+// All extended attributes of what `name` is in `dir_fd` (not followed), without overlayfs's own. With `name` empty: of `dir_fd`.
+absl::StatusOr<std::map<std::string, std::string>> ReadXattrs(int dir_fd, const std::string& name);
+// Sets one; an attribute that the file system or our rights do not allow is left out.
+absl::Status SetXattr(int dir_fd, const std::string& name, const std::string& key, const std::string& value);
+// overlayfs keeps its own state in these; an archive must not bring them.
+bool IsOverlayXattr(absl::string_view key);
+
+// Whether an entry of a layer's directory is an overlayfs whiteout.
+bool IsWhiteout(const struct stat& status);
+// Whether the directory `name` in `dir_fd` hides what is beneath it in lower layers.
+bool IsOpaque(int dir_fd, const std::string& name);
+// Marks it so.
+absl::Status MarkOpaque(int dir_fd, const std::string& name);
+
+// Gives the directory `name` in `dir_fd` mode, owner, xattrs and mtime of the directory at `from`.
+absl::Status CopyDirectoryAttributes(const std::string& from, int dir_fd, const std::string& name);
+
+}  // namespace cachalot::snapshot

@@ -1,0 +1,112 @@
+// What happens on the side: emptying the trash, marking things durable, saving when they were used.
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <utility>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/str_cat.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "base/status_macros.h"
+#include "os/file.h"
+#include "snapshot/local_snapshots.h"
+#include "store/schema.h"
+
+namespace cachalot::snapshot {
+
+namespace {
+
+constexpr std::chrono::seconds kPeriod(30);
+constexpr std::chrono::seconds kBlobGrace(60);
+
+}  // namespace
+
+// At the start: whatever no record names belongs to a process that is gone.
+absl::Status LocalSnapshots::SweepLeftovers() {
+  const std::string mounts = absl::StrCat(root_, "/mounts");
+  ASSIGN_OR_RETURN(const std::vector<os::DirectoryEntry> mounted, os::ListDirectory(mounts));
+  for (const os::DirectoryEntry& entry : mounted) {
+    const std::string path = absl::StrCat(mounts, "/", entry.name);
+    RETURN_IF_ERROR(os::Unmount(path));
+    ::rmdir(path.c_str());
+  }
+  ASSIGN_OR_RETURN(const std::vector<os::DirectoryEntry> directories, os::ListDirectory(absl::StrCat(root_, "/snapshots")));
+  std::vector<std::string> unknown;
+  {
+    auto table = table_.Lock();
+    for (const os::DirectoryEntry& entry : directories) {
+      if (entry.name != "trash" && entry.name != "empty" && !table->directory_users.contains(entry.name)) unknown.push_back(entry.name);
+    }
+  }
+  for (const std::string& directory : unknown) Discard(directory);
+  janitor_state_.Lock()->trash = true;  // an earlier process may have left some
+  return absl::OkStatus();
+}
+
+void LocalSnapshots::Discard(const std::string& directory) {
+  const std::string from = DirectoryPath(directory), to = absl::StrCat(root_, "/snapshots/trash/", directory, "-", ++last_number_, "-", ::getpid());
+  if (::rename(from.c_str(), to.c_str()) != 0) {
+    if (errno != ENOENT) LogError(ErrnoError(absl::StrCat("rename ", from, " to ", to)).message());
+    return;
+  }
+  janitor_state_.Lock()->trash = true;
+  janitor_state_.NotifyAll();
+}
+
+void LocalSnapshots::EmptyTrash() {
+  const std::string trash = absl::StrCat(root_, "/snapshots/trash");
+  const auto entries = os::ListDirectory(trash);
+  if (!entries.ok()) return;
+  for (const os::DirectoryEntry& entry : *entries) {
+    if (janitor_state_.Lock()->stopping) return;  // the next process goes on
+    if (absl::Status status = os::RemoveTree(absl::StrCat(trash, "/", entry.name)); !status.ok()) LogWarning(status.message());
+  }
+}
+
+absl::Status LocalSnapshots::SaveUse() {
+  std::vector<Record> used;
+  {
+    auto table = table_.Lock();
+    for (auto& [id, record] : table->records) {
+      if (!record->persisted || !record->used_changed) continue;
+      record->used_changed = false;
+      Record copy;
+      copy.id = id;
+      copy.used_at = record->used_at;
+      copy.usage_count = record->usage_count;
+      used.push_back(std::move(copy));
+    }
+  }
+  if (used.empty()) return absl::OkStatus();
+  return Write([&](store::Connection& connection) -> absl::Status {
+    for (const Record& record : used) {
+      RETURN_IF_ERROR(connection.Run("UPDATE snapshots SET used_us = ?2, usage_count = ?3 WHERE id = ?1", record.id, absl::ToUnixMicros(record.used_at),
+                                     record.usage_count));
+    }
+    return absl::OkStatus();
+  });
+}
+
+void LocalSnapshots::JanitorLoop() {
+  auto deadline = std::chrono::steady_clock::now() + kPeriod;
+  while (true) {
+    bool trash = false;
+    {
+      auto state = janitor_state_.Lock();
+      state.WaitUntil(deadline, [](const Janitor& j) { return j.stopping || j.trash; });
+      if (state->stopping) return;
+      trash = std::exchange(state->trash, false);
+    }
+    if (trash) EmptyTrash();
+    if (std::chrono::steady_clock::now() < deadline) continue;
+    deadline = std::chrono::steady_clock::now() + kPeriod;
+    absl::Status status = SaveUse();
+    if (status.ok()) status = store::MarkDurable(*options_.database, root_);
+    if (status.ok()) status = options_.blobs->Collect(kBlobGrace).status();
+    if (!status.ok()) LogWarning(status.message());
+  }
+}
+
+}  // namespace cachalot::snapshot

@@ -1,0 +1,262 @@
+#include "snapshot/local_snapshots.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/numbers.h"
+#include "base/log.h"
+#include "base/random_id.h"
+#include "base/status.h"
+#include "base/status_macros.h"
+#include "os/file.h"
+#include "store/schema.h"
+
+namespace cachalot::snapshot {
+
+namespace {
+
+// The "volatile" mount option, with which overlayfs ignores fsync: Linux 5.10.
+bool KernelHasVolatile() {
+  utsname name;
+  if (::uname(&name) != 0) return false;
+  const std::vector<std::string> parts = absl::StrSplit(name.release, absl::ByAnyChar(".-"));
+  int major = 0, minor = 0;
+  return parts.size() >= 2 && absl::SimpleAtoi(parts[0], &major) && absl::SimpleAtoi(parts[1], &minor) && (major > 5 || (major == 5 && minor >= 10));
+}
+
+}  // namespace
+
+class LocalSnapshots::Reference final : public Snapshot {
+ public:
+  Reference(LocalSnapshots* owner, RecordPtr record, SnapshotPtr parent) : owner_(owner), record_(std::move(record)), parent_(std::move(parent)) {}
+  ~Reference() override { owner_->Released(record_); }
+  const SnapshotId& id() const override { return record_->id; }
+  SnapshotPtr parent() const override { return parent_; }
+  const RecordPtr& record() const { return record_; }
+
+ private:
+  LocalSnapshots* const owner_;
+  const RecordPtr record_;
+  const SnapshotPtr parent_;
+};
+
+LocalSnapshots::LocalSnapshots(const Options& options)
+    : options_(options), root_(options.root), checksums_(options.database), overlay_volatile_(KernelHasVolatile()) {}
+
+absl::Status LocalSnapshots::Start() {
+  RETURN_IF_ERROR(os::MakeDirectories(absl::StrCat(root_, "/snapshots/trash"), 0700));
+  RETURN_IF_ERROR(os::MakeDirectories(absl::StrCat(root_, "/snapshots/empty"), 0755));
+  RETURN_IF_ERROR(os::MakeDirectories(absl::StrCat(root_, "/mounts"), 0700));
+  RETURN_IF_ERROR(options_.database->Read([this](store::Connection& connection) -> absl::Status {
+    ASSIGN_OR_RETURN(*table_.Lock(), LoadRecords(connection));
+    return absl::OkStatus();
+  }));
+  RETURN_IF_ERROR(SweepLeftovers());
+  janitor_ = std::thread([this] { JanitorLoop(); });
+  return absl::OkStatus();
+}
+
+LocalSnapshots::~LocalSnapshots() {
+  janitor_state_.Lock()->stopping = true;
+  janitor_state_.NotifyAll();
+  if (janitor_.joinable()) janitor_.join();
+  absl::Status status = SaveUse();
+  if (status.ok()) status = store::MarkDurable(*options_.database, root_);
+  if (!status.ok()) LogError("stop of the snapshots: ", status.message());
+}
+
+RecordPtr LocalSnapshots::RecordOf(const SnapshotPtr& snapshot) {
+  return snapshot == nullptr ? nullptr : static_cast<const Reference&>(*snapshot).record();
+}
+
+SnapshotPtr LocalSnapshots::Refer(const RecordPtr& record) {
+  if (SnapshotPtr live = record->reference.lock()) return live;
+  SnapshotPtr parent = record->parent == nullptr ? nullptr : Refer(record->parent);
+  SnapshotPtr reference = std::make_shared<Reference>(this, record, std::move(parent));
+  record->reference = reference;
+  return reference;
+}
+
+void LocalSnapshots::Released(const RecordPtr& record) {
+  {
+    auto table = table_.Lock();
+    // Somebody may have taken a new reference before this one's end got the lock.
+    if (!record->reference.expired() || record->state != State::kActive || record->kept || record->removed) return;
+    table->Remove(record);
+  }
+  Discard(record->directory);
+}
+
+std::vector<RecordPtr> LocalSnapshots::ChainOfRecords(const RecordPtr& top) {
+  std::vector<RecordPtr> chain;
+  for (RecordPtr record = top; record != nullptr; record = record->parent) chain.push_back(record);
+  std::reverse(chain.begin(), chain.end());
+  return chain;
+}
+
+std::string LocalSnapshots::DirectoryPath(const std::string& directory) const { return absl::StrCat(root_, "/snapshots/", directory); }
+std::string LocalSnapshots::LayerPath(const Record& record) const { return absl::StrCat(root_, "/snapshots/", record.directory, "/fs"); }
+
+absl::StatusOr<std::string> LocalSnapshots::MakeLayerDirectory(const Record& record) {
+  const std::string path = DirectoryPath(record.directory);
+  if (::mkdir(path.c_str(), 0700) != 0) return ErrnoError(absl::StrCat("mkdir ", path));
+  const std::string layer = absl::StrCat(path, "/fs");
+  if (::mkdir(layer.c_str(), 0755) != 0 || ::chmod(layer.c_str(), 0755) != 0) return ErrnoError(absl::StrCat("mkdir ", layer));
+  // The topmost layer's root stands for the whole tree's.
+  struct stat status;
+  if (record.parent == nullptr || ::stat(LayerPath(*record.parent).c_str(), &status) != 0) return layer;
+  const timespec times[2] = {{0, UTIME_OMIT}, status.st_mtim};
+  if (::chown(layer.c_str(), status.st_uid, status.st_gid) != 0 || ::chmod(layer.c_str(), status.st_mode & 07777) != 0 ||
+      ::utimensat(AT_FDCWD, layer.c_str(), times, 0) != 0) {
+    return ErrnoError(absl::StrCat("set owner and mode of ", layer));
+  }
+  return layer;
+}
+
+absl::StatusOr<RecordPtr> LocalSnapshots::NewRecord(const RecordPtr& parent, const Label& label) {
+  auto record = std::make_shared<Record>();
+  record->id = RandomId();
+  record->parent = parent;
+  record->label = label;
+  record->created_at = options_.clock->Now();
+  record->directory = table_.Lock()->NewDirectory();
+  RETURN_IF_ERROR(MakeLayerDirectory(*record).status());
+  return record;
+}
+
+absl::StatusOr<SnapshotPtr> LocalSnapshots::Prepare(const SnapshotPtr& parent, const Label& label) {
+  ASSIGN_OR_RETURN(const RecordPtr record, NewRecord(RecordOf(parent), label));
+  auto table = table_.Lock();
+  record->used_at = record->created_at;
+  record->usage_count = 1;
+  table->Add(record);
+  return Refer(record);
+}
+
+absl::Status LocalSnapshots::Persist(const RecordPtr& record) {
+  Record copy;
+  {
+    auto table = table_.Lock();
+    copy = *record;
+    record->persisted = true;
+  }
+  return Write([&](store::Connection& connection) { return SaveRecord(connection, copy); });
+}
+
+absl::StatusOr<SnapshotPtr> LocalSnapshots::Commit(const SnapshotPtr& active) {
+  const RecordPtr record = RecordOf(active);
+  {
+    auto table = table_.Lock();
+    if (record->state != State::kActive) return active;
+    record->state = State::kCommitted;
+    record->kept = false;
+    record->size = -1;
+  }
+  RETURN_IF_ERROR(Persist(record));
+  return active;
+}
+
+absl::StatusOr<SnapshotPtr> LocalSnapshots::FromLayer(const SnapshotPtr& parent, const Layer& layer, const Label& label) {
+  if (layer.diff_id.empty()) return absl::InvalidArgumentError(absl::StrCat("layer ", layer.blob.digest.str(), " has no diff id"));
+  ASSIGN_OR_RETURN(const std::string form, oci::LayerCompression(layer.blob.media_type));
+  const RecordPtr below = RecordOf(parent);
+  RecordPtr record;
+  SnapshotPtr reference;
+  Record copy;
+  LayerBlob blob;
+  bool news = false;
+  {
+    auto table = table_.Lock();
+    const std::string base = below == nullptr ? "" : below->chain.empty() ? below->id : below->chain;
+    const std::string chain = ChainOf(base, layer.diff_id);
+    if (const auto found = table->chains.find(chain); found != table->chains.end()) {
+      record = table->records[found->second];
+    } else {
+      record = std::make_shared<Record>();
+      record->id = RandomId();
+      record->parent = below;
+      record->label = label;
+      record->created_at = record->used_at = options_.clock->Now();
+      record->usage_count = 1;
+      record->directory = table->NewDirectory();
+      record->state = State::kLazy;
+      record->chain = chain;
+      record->diff_id = layer.diff_id;
+      table->Add(record);
+    }
+    LayerBlob& known = record->layers[form];
+    news = known.descriptor.digest.empty();
+    if (news) known.descriptor = layer.blob;
+    for (const std::string& source : layer.sources) {
+      if (std::find(known.sources.begin(), known.sources.end(), source) != known.sources.end()) continue;
+      known.sources.push_back(source);
+      news = true;
+    }
+    blob = known;
+    copy = *record;
+    record->persisted = true;
+    reference = Refer(record);
+  }
+  if (news) {
+    RETURN_IF_ERROR(Write([&](store::Connection& connection) -> absl::Status {
+      if (!copy.persisted) RETURN_IF_ERROR(SaveRecord(connection, copy));
+      return SaveLayer(connection, copy.id, form, blob);
+    }));
+  }
+  return reference;
+}
+
+absl::StatusOr<SnapshotPtr> LocalSnapshots::Get(const SnapshotId& id) {
+  auto table = table_.Lock();
+  const auto found = table->records.find(id);
+  if (found == table->records.end()) return nullptr;
+  found->second->used_at = options_.clock->Now();
+  ++found->second->usage_count;
+  found->second->used_changed = true;
+  return Refer(found->second);
+}
+
+absl::StatusOr<SnapshotPtr> LocalSnapshots::FindNamed(const std::string& key) {
+  SnapshotId id;
+  {
+    auto table = table_.Lock();
+    const auto found = table->names.find(key);
+    if (found == table->names.end()) return nullptr;
+    id = found->second;
+  }
+  return Get(id);
+}
+
+absl::Status LocalSnapshots::SetName(const SnapshotPtr& snapshot, const std::string& key) {
+  const RecordPtr record = RecordOf(snapshot);
+  {
+    auto table = table_.Lock();
+    table->names[key] = record->id;
+  }
+  return Write([&](store::Connection& connection) { return connection.Run("INSERT OR REPLACE INTO snapshot_names (key, snapshot) VALUES (?1, ?2)", key, record->id); });
+}
+
+absl::Status LocalSnapshots::Keep(const SnapshotPtr& active) {
+  const RecordPtr record = RecordOf(active);
+  {
+    auto table = table_.Lock();
+    if (record->kept) return absl::OkStatus();
+    record->kept = true;
+  }
+  return Persist(record);
+}
+
+absl::StatusOr<std::unique_ptr<Snapshots>> OpenSnapshots(const Options& options) {
+  auto snapshots = std::make_unique<LocalSnapshots>(options);
+  RETURN_IF_ERROR(snapshots->Start());
+  return snapshots;
+}
+
+}  // namespace cachalot::snapshot

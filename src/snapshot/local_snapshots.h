@@ -1,0 +1,123 @@
+// Snapshots as overlayfs layers on a local file system.
+//
+//   <root>/snapshots/<number>/fs         one layer: a plain directory that overlayfs stacks
+//   <root>/snapshots/<number>/work<n>    overlayfs's own, one per writable mount
+//   <root>/snapshots/trash/...           what is being deleted
+//   <root>/snapshots/empty               the empty tree
+//   <root>/mounts/<number>               mount points
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/guarded.h"
+#include "snapshot/checksum_cache.h"
+#include "snapshot/flights.h"
+#include "snapshot/record.h"
+#include "snapshot/snapshots.h"
+
+namespace cachalot::snapshot {
+
+class LocalSnapshots final : public Snapshots {
+ public:
+  explicit LocalSnapshots(const Options& options);
+  absl::Status Start();
+  ~LocalSnapshots() override;
+
+  absl::StatusOr<SnapshotPtr> Prepare(const SnapshotPtr& parent, const Label& label) override;
+  absl::StatusOr<SnapshotPtr> Commit(const SnapshotPtr& active) override;
+  absl::StatusOr<SnapshotPtr> FromLayer(const SnapshotPtr& parent, const Layer& layer, const Label& label) override;
+  absl::StatusOr<SnapshotPtr> Merge(const std::vector<SnapshotPtr>& uppers, const Label& label) override;
+  absl::StatusOr<SnapshotPtr> Diff(const SnapshotPtr& lower, const SnapshotPtr& upper, const Label& label, BlobFetcher& fetcher,
+                                   const CancelToken& cancel) override;
+  absl::StatusOr<SnapshotPtr> Get(const SnapshotId& id) override;
+  absl::Status Materialize(const SnapshotPtr& snapshot, BlobFetcher& fetcher, const CancelToken& cancel) override;
+  absl::StatusOr<os::Mount> MountSpec(const SnapshotPtr& snapshot, bool readonly) override;
+  absl::StatusOr<std::shared_ptr<MountedTree>> MountTree(const SnapshotPtr& snapshot, bool readonly) override;
+  absl::StatusOr<std::vector<Layer>> Layers(const SnapshotPtr& snapshot, const Compression& compression, bool keep_remote, BlobFetcher& fetcher,
+                                            const CancelToken& cancel) override;
+  absl::StatusOr<oci::Digest> Checksum(const SnapshotPtr& snapshot, const ChecksumOptions& options) override;
+  absl::StatusOr<SnapshotPtr> FindNamed(const std::string& key) override;
+  absl::Status SetName(const SnapshotPtr& snapshot, const std::string& key) override;
+  absl::Status Keep(const SnapshotPtr& active) override;
+  absl::StatusOr<std::vector<UsageRecord>> DiskUsage(const std::vector<std::string>& filters) override;
+  absl::Status Prune(const PrunePolicy& policy, const std::function<void(const UsageRecord&)>& on_deleted) override;
+
+ private:
+  class Reference;
+  class Mounted;
+  struct Candidate;
+
+  // local_snapshots.cc: records and references.
+  static RecordPtr RecordOf(const SnapshotPtr& snapshot);
+  SnapshotPtr Refer(const RecordPtr& record);  // with the table locked; the result must not be dropped before it is unlocked
+  void Released(const RecordPtr& record);
+  static std::vector<RecordPtr> ChainOfRecords(const RecordPtr& top);  // lowest first
+  std::string DirectoryPath(const std::string& directory) const;
+  std::string LayerPath(const Record& record) const;
+  absl::StatusOr<std::string> MakeLayerDirectory(const Record& record);
+  absl::StatusOr<RecordPtr> NewRecord(const RecordPtr& parent, const Label& label);
+  absl::Status Persist(const RecordPtr& record);
+  absl::Status Write(const std::function<absl::Status(store::Connection&)>& work) { return options_.database->Write(work); }
+
+  // trees.cc: mounts.
+  std::vector<std::string> LowerPaths(const RecordPtr& top);  // topmost first
+  absl::StatusOr<os::Mount> Describe(const RecordPtr& record, bool readonly);
+  absl::StatusOr<std::shared_ptr<Mounted>> MountDescribed(const os::Mount& mount, SnapshotPtr hold);
+
+  // materialize.cc
+  absl::Status EnsureBlob(const Layer& layer, BlobFetcher& fetcher, const CancelToken& cancel);
+  absl::Status ApplyRecord(const RecordPtr& record, BlobFetcher& fetcher, const CancelToken& cancel);
+  absl::StatusOr<bool> UnpackBlob(const Record& record, const Layer& layer, const CancelToken& cancel);
+  Layer LayerOf(const RecordPtr& record, const std::string& form);
+
+  // layers.cc
+  absl::StatusOr<Layer> LayerFor(const RecordPtr& record, const Compression& compression, bool keep_remote, BlobFetcher& fetcher, const CancelToken& cancel);
+  absl::StatusOr<Layer> MakeLayer(const RecordPtr& record, const Compression& compression, const std::string& form, const CancelToken& cancel);
+  absl::StatusOr<Layer> ConvertLayer(const RecordPtr& record, const Layer& from, const Compression& compression, const std::string& form,
+                                     const CancelToken& cancel);
+  absl::Status RememberLayer(const RecordPtr& record, const std::string& form, const LayerBlob& blob, const oci::Digest& diff_id);
+
+  // merge.cc
+  absl::StatusOr<SnapshotPtr> Rebase(const SnapshotPtr& parent, const SnapshotPtr& layer, const Label& label);
+  absl::StatusOr<SnapshotPtr> FromChanges(const SnapshotPtr& parent, const Label& label, bool whiteouts,
+                                          const std::function<absl::Status(const std::string& directory)>& fill);
+  absl::StatusOr<SnapshotPtr> DiffTrees(const SnapshotPtr& lower, const SnapshotPtr& upper, const Label& label);
+
+  // usage.cc
+  absl::Status MeasureAll();
+  std::vector<UsageRecord> Usage();  // with the table locked
+  bool IsShared(const RecordPtr& record, const RecordTable& table) const;
+  std::vector<Candidate> Candidates(const PrunePolicy& policy);
+  absl::StatusOr<bool> Delete(const RecordPtr& record, std::vector<oci::Digest>* dropped);
+
+  // janitor.cc: what happens on the side.
+  absl::Status SweepLeftovers();
+  void Discard(const std::string& directory);  // moves it to the trash, which is emptied later
+  void JanitorLoop();
+  void EmptyTrash();
+  absl::Status SaveUse();
+
+  const Options options_;
+  const std::string root_;
+  Guarded<RecordTable> table_;
+  Flights flights_;
+  ChecksumCache checksums_;
+  std::atomic<std::int64_t> last_number_ = 0;  // of mount points, work directories and trash
+  bool overlay_volatile_ = false;
+
+  struct Janitor {
+    bool stopping = false;
+    bool trash = false;
+  };
+  Guarded<Janitor> janitor_state_;
+  std::thread janitor_;
+};
+
+}  // namespace cachalot::snapshot

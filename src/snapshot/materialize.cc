@@ -1,0 +1,151 @@
+// Making the files of lazy snapshots: fetching and unpacking their layers.
+#include <algorithm>
+#include <memory>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "base/status.h"
+#include "codec/compression.h"
+#include "codec/sha256.h"
+#include "os/file.h"
+#include "snapshot/apply_layer.h"
+#include "snapshot/local_snapshots.h"
+
+namespace cachalot::snapshot {
+
+namespace {
+
+constexpr std::size_t kParallelFetches = 4;
+
+// Fetches blobs on a few threads, in order of need.
+class Prefetcher {
+ public:
+  Prefetcher(std::vector<Layer> layers, const CancelToken& cancel, std::function<absl::Status(const Layer&, const CancelToken&)> fetch)
+      : layers_(std::move(layers)), cancel_(cancel), fetch_(std::move(fetch)) {
+    progress_.Lock()->done.resize(layers_.size());
+    for (std::size_t i = 0; i < std::min(kParallelFetches, layers_.size()); ++i) threads_.emplace_back([this] { Loop(); });
+  }
+  ~Prefetcher() {
+    cancel_.Cancel();
+    for (std::thread& thread : threads_) thread.join();
+  }
+
+  absl::Status Wait(std::size_t index) {
+    auto progress = progress_.Lock();
+    progress.Wait([&](const Progress& p) { return p.done[index].has_value(); });
+    return *progress->done[index];
+  }
+
+ private:
+  struct Progress {
+    std::size_t next = 0;
+    std::vector<std::optional<absl::Status>> done;
+  };
+
+  void Loop() {
+    while (true) {
+      std::size_t index;
+      {
+        auto progress = progress_.Lock();
+        index = progress->next++;
+      }
+      if (index >= layers_.size()) return;
+      const CancelToken token = cancel_.token();
+      absl::Status status = token.cancelled() ? token.status() : fetch_(layers_[index], token);
+      progress_.Lock()->done[index] = std::move(status);
+      progress_.NotifyAll();
+    }
+  }
+
+  const std::vector<Layer> layers_;
+  CancelSource cancel_;
+  const std::function<absl::Status(const Layer&, const CancelToken&)> fetch_;
+  Guarded<Progress> progress_;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace
+
+Layer LocalSnapshots::LayerOf(const RecordPtr& record, const std::string& form) {
+  auto table = table_.Lock();
+  const LayerBlob& blob = record->layers[form];
+  return Layer{blob.descriptor, record->diff_id, blob.sources};
+}
+
+absl::Status LocalSnapshots::EnsureBlob(const Layer& layer, BlobFetcher& fetcher, const CancelToken& cancel) {
+  const oci::Digest& digest = layer.blob.digest;
+  if (options_.blobs->Has(digest)) return absl::OkStatus();
+  return flights_.Once(absl::StrCat("blob/", digest.str()), cancel, [&]() -> absl::Status {
+    if (options_.blobs->Has(digest)) return absl::OkStatus();
+    RETURN_IF_ERROR(fetcher.Fetch(layer, *options_.blobs, cancel));
+    if (!options_.blobs->Has(digest)) return absl::InternalError(absl::StrCat("blob ", digest.str(), " was fetched, but is not there"));
+    return absl::OkStatus();
+  });
+}
+
+absl::Status LocalSnapshots::Materialize(const SnapshotPtr& snapshot, BlobFetcher& fetcher, const CancelToken& cancel) {
+  std::vector<RecordPtr> lazy;
+  std::vector<Layer> layers;
+  {
+    auto table = table_.Lock();
+    for (const RecordPtr& record : ChainOfRecords(RecordOf(snapshot))) {
+      if (record->state != State::kLazy) continue;
+      lazy.push_back(record);
+      const LayerBlob& blob = record->layers.begin()->second;
+      layers.push_back({blob.descriptor, record->diff_id, blob.sources});
+    }
+  }
+  if (lazy.empty()) return absl::OkStatus();
+  Prefetcher prefetcher(layers, cancel, [&](const Layer& layer, const CancelToken& token) { return EnsureBlob(layer, fetcher, token); });
+  for (std::size_t i = 0; i < lazy.size(); ++i) {
+    if (absl::Status status = prefetcher.Wait(i); !status.ok()) return cancel.cancelled() ? cancel.status() : status;
+    RETURN_IF_ERROR(flights_.Once(absl::StrCat("apply/", lazy[i]->id), cancel, [&] { return ApplyRecord(lazy[i], fetcher, cancel); }));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status LocalSnapshots::ApplyRecord(const RecordPtr& record, BlobFetcher& fetcher, const CancelToken& cancel) {
+  Layer layer;
+  {
+    auto table = table_.Lock();
+    if (record->state != State::kLazy) return absl::OkStatus();
+    const LayerBlob& blob = record->layers.begin()->second;
+    layer = {blob.descriptor, record->diff_id, blob.sources};
+  }
+  fetcher.OnExtract(layer, false);
+  RETURN_IF_ERROR(os::RemoveTree(DirectoryPath(record->directory)));  // what an interrupted attempt left
+  ASSIGN_OR_RETURN(const bool whiteouts, UnpackBlob(*record, layer, cancel));
+  {
+    auto table = table_.Lock();
+    record->state = State::kCommitted;
+    record->whiteouts = whiteouts && record->parent == nullptr;
+    record->size = -1;
+  }
+  RETURN_IF_ERROR(Persist(record));
+  fetcher.OnExtract(layer, true);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> LocalSnapshots::UnpackBlob(const Record& record, const Layer& layer, const CancelToken& cancel) {
+  const std::shared_ptr<store::BlobPin> pin = options_.blobs->Pin(layer.blob.digest);
+  ASSIGN_OR_RETURN(UniqueFd fd, options_.blobs->Open(layer.blob.digest));
+  auto file = std::make_unique<codec::FdSource>(std::move(fd), layer.blob.digest.str());
+  ASSIGN_OR_RETURN(std::unique_ptr<codec::Source> plain, codec::NewAutoDecompressor(std::move(file)));
+  auto digesting = std::make_unique<codec::DigestingSource>(std::move(plain));
+  codec::DigestingSource* const digest = digesting.get();
+  // Decompressing and digesting go on on a thread of their own while files are written here.
+  const std::unique_ptr<codec::Source> archive = codec::NewReadAhead(std::move(digesting));
+  ASSIGN_OR_RETURN(const std::string directory, MakeLayerDirectory(record));
+  const std::vector<std::string> lowers = record.parent == nullptr ? std::vector<std::string>() : LowerPaths(record.parent);
+  absl::StatusOr<AppliedLayer> applied = ApplyLayer(*archive, directory, lowers, cancel);
+  if (!applied.ok()) return Annotate(applied.status(), absl::StrCat("layer ", layer.blob.digest.str()));
+  const oci::Digest actual = oci::Digest::FromSha256Hex(digest->FinishHex());
+  if (actual != layer.diff_id) {
+    return absl::DataLossError(absl::StrCat("layer ", layer.blob.digest.str(), ": unexpected diff id: got ", actual.str(), ", expected ", layer.diff_id.str()));
+  }
+  return applied->whiteouts;
+}
+
+}  // namespace cachalot::snapshot

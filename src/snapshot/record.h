@@ -1,0 +1,77 @@
+// What is known about one snapshot, in memory and in the metadata database.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/time/time.h"
+#include "oci/image.h"
+#include "snapshot/snapshots.h"
+#include "store/database.h"
+
+namespace cachalot::snapshot {
+
+enum class State { kActive = 0, kCommitted = 1, kLazy = 2 };
+
+// A blob that holds a snapshot's own layer.
+struct LayerBlob {
+  oci::Descriptor descriptor;
+  std::vector<std::string> sources;
+};
+
+struct Record {
+  // Never change.
+  SnapshotId id;
+  std::shared_ptr<Record> parent;
+  absl::Time created_at;
+
+  // Guarded by the table's lock.
+  std::string directory;  // name below <root>/snapshots
+  State state = State::kActive;
+  bool whiteouts = false;  // though there is no parent, see store/schema.cc
+  bool kept = false;
+  bool persisted = false;
+  bool used_changed = false;  // last use is newer than its row's
+  bool removed = false;
+  std::string chain;
+  oci::Digest diff_id;
+  std::map<std::string, LayerBlob> layers;  // by form
+  std::int64_t size = -1;                   // -1: not measured yet
+  absl::Time used_at = absl::InfinitePast();
+  int usage_count = 0;
+  Label label;
+  int children = 0;
+  std::weak_ptr<const Snapshot> reference;
+  std::weak_ptr<MountedTree> tree;
+};
+using RecordPtr = std::shared_ptr<Record>;
+
+// All records. Plain data: the owner guards it with one lock that is never held during I/O.
+struct RecordTable {
+  absl::flat_hash_map<SnapshotId, RecordPtr> records;
+  absl::flat_hash_map<std::string, SnapshotId> chains;
+  absl::flat_hash_map<std::string, SnapshotId> names;
+  absl::flat_hash_map<std::string, int> directory_users;
+  std::int64_t last_directory = 0;
+
+  void Add(const RecordPtr& record);
+  // Takes the record out; true when nothing uses its directory any more.
+  bool Remove(const RecordPtr& record);
+  std::string NewDirectory();
+};
+
+// What a layer is found again by: its diff_id over what is below ("" for none).
+std::string ChainOf(const std::string& parent_chain, const oci::Digest& diff_id);
+
+// Rows. Each works within the caller's transaction.
+absl::StatusOr<RecordTable> LoadRecords(store::Connection& connection);
+absl::Status SaveRecord(store::Connection& connection, const Record& record);
+absl::Status SaveLayer(store::Connection& connection, const SnapshotId& id, const std::string& form, const LayerBlob& layer);
+absl::Status DeleteRecord(store::Connection& connection, const SnapshotId& id);
+
+}  // namespace cachalot::snapshot

@@ -1,0 +1,189 @@
+#include "snapshot/snapshots.h"
+
+#include <sys/stat.h>
+#include <sys/xattr.h>
+
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "snapshot/snapshots_testing.h"
+
+namespace cachalot::snapshot {
+namespace {
+
+using codec::TarType;
+
+TEST_F(SnapshotsTest, PrepareCommitAndStack) {
+  const SnapshotPtr base = Make(nullptr, [](const std::string& root) {
+    WriteFile(root + "/a", "1");
+    WriteFile(root + "/b", "2");
+    Shell(root, "chmod 0711 . && mkdir d && echo x >d/x");
+  });
+  const SnapshotPtr top = Make(base, [](const std::string& root) {
+    EXPECT_EQ(ReadFile(root + "/a"), "1");
+    Shell(root, "rm a && echo 3 >c && rm -r d && mkdir d && sync d");
+  });
+  EXPECT_EQ(top->parent(), base);
+  const auto view = View(top);
+  EXPECT_EQ(ReadFile(view->path() + "/a"), "(none)");
+  EXPECT_EQ(ReadFile(view->path() + "/b"), "2");
+  EXPECT_EQ(ReadFile(view->path() + "/c"), "3\n");
+  EXPECT_EQ(ReadFile(view->path() + "/d/x"), "(none)");
+  struct stat status;
+  ASSERT_EQ(stat(view->path().c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 07777, 0711U) << "the root's mode is inherited";
+  EXPECT_EQ(View(top), view) << "readers share a mount";
+  EXPECT_EQ(ReadFile(View(base)->path() + "/a"), "1");
+  EXPECT_FALSE(snapshots_->MountTree(top, false).ok()) << "committed";
+  EXPECT_TRUE(os::ListDirectory(View(nullptr)->path())->empty());
+}
+
+TEST_F(SnapshotsTest, SurvivesRestartAndForgetsActives) {
+  SnapshotId committed, active, kept;
+  {
+    const SnapshotPtr snapshot = Make(nullptr, [](const std::string& root) { WriteFile(root + "/a", "1"); });
+    committed = Make(snapshot, [](const std::string& root) { WriteFile(root + "/b", "1"); })->id();
+    auto loose = snapshots_->Prepare(snapshot, {"loose"});
+    active = (*loose)->id();
+    EXPECT_NE(*snapshots_->Get(active), nullptr);
+    auto cache = snapshots_->Prepare(nullptr, {"cache", "exec.cachemount"});
+    ASSERT_TRUE(snapshots_->Keep(*cache).ok() && snapshots_->SetName(*cache, "mount/x").ok());
+    WriteFile((*snapshots_->MountTree(*cache, false))->path() + "/data", "kept");
+    kept = (*cache)->id();
+  }
+  EXPECT_EQ(*snapshots_->Get(active), nullptr) << "its last reference is gone";
+  Reopen();
+  EXPECT_EQ(*snapshots_->Get(active), nullptr);
+  EXPECT_EQ(*snapshots_->Get("nothing"), nullptr);
+  const SnapshotPtr again = *snapshots_->Get(committed);
+  ASSERT_NE(again, nullptr);
+  EXPECT_EQ(ReadFile(View(again)->path() + "/a"), "1");
+  const SnapshotPtr named = *snapshots_->FindNamed("mount/x");
+  ASSERT_NE(named, nullptr);
+  EXPECT_EQ(named->id(), kept);
+  EXPECT_EQ(ReadFile((*snapshots_->MountTree(named, false))->path() + "/data"), "kept");
+  EXPECT_EQ(*snapshots_->FindNamed("mount/y"), nullptr);
+}
+
+TEST_F(SnapshotsTest, WritableTreeCanBeMountedAgain) {
+  const SnapshotPtr base = Make(nullptr, [](const std::string& root) { WriteFile(root + "/a", "1"); });
+  const SnapshotPtr active = *snapshots_->Prepare(base, {"x"});
+  for (int i = 0; i < 3; ++i) {
+    auto tree = snapshots_->MountTree(active, false);
+    ASSERT_TRUE(tree.ok()) << tree.status();
+    WriteFile(absl::StrCat((*tree)->path(), "/", i), "x");
+  }
+  auto tree = snapshots_->MountTree(active, true);
+  ASSERT_TRUE(tree.ok()) << tree.status();
+  EXPECT_EQ(ReadFile((*tree)->path() + "/2"), "x");
+}
+
+TEST_F(SnapshotsTest, UnpacksLayersLazily) {
+  codec::TarEntry capable = TarBuilder::Entry("usr/bin/ping", TarType::kFile, 04755);
+  capable.xattrs = {{"security.capability", std::string("\1\0\0\2\0\40\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 20)}, {"trusted.overlay.opaque", "y"}};
+  capable.uid = 7;
+  capable.gid = 8;
+  codec::TarEntry null = TarBuilder::Entry("dev/null", TarType::kCharDevice, 0666);
+  null.device_major = 1;
+  null.device_minor = 3;
+  const Layer one = fetcher_.Add(TarBuilder()
+                                     .Directory("./", 0750)
+                                     .Directory("usr", 0755)
+                                     .Directory("usr/bin", 0700)
+                                     .Link(TarType::kSymlink, "bin", "usr/bin")
+                                     .Add(capable)
+                                     .File("bin/through", "link")
+                                     .Link(TarType::kHardLink, "again", "usr/bin/through")
+                                     .Add(null)
+                                     .File("old/keep", "1")
+                                     .File("old/drop", "1")
+                                     .File("dir/was", "1")
+                                     .File("file", "1")
+                                     .Finish());
+  const Layer two = fetcher_.Add(
+      TarBuilder().File("old/.wh.drop", "").File("dir/new", "2").File("dir/.wh..wh..opq", "").File("usr/bin/added", "2").File(".wh.file", "").Finish());
+  const SnapshotPtr base = *snapshots_->FromLayer(nullptr, one, {"one"});
+  const SnapshotPtr top = *snapshots_->FromLayer(base, two, {"two"});
+  EXPECT_EQ(*snapshots_->FromLayer(base, two, {"two"}), top) << "the same chain is shared";
+  EXPECT_EQ(fetcher_.fetches, 0);
+  EXPECT_FALSE(snapshots_->MountTree(top, true).ok());
+
+  std::vector<std::thread> builds;
+  for (int i = 0; i < 4; ++i) builds.emplace_back([&] { EXPECT_TRUE(snapshots_->Materialize(top, fetcher_, {}).ok()); });
+  for (std::thread& build : builds) build.join();
+  EXPECT_EQ(fetcher_.fetches, 2);
+  EXPECT_EQ(fetcher_.extracted, 2);
+
+  const std::string root = View(top)->path();
+  const auto view = View(top);
+  struct stat status;
+  ASSERT_EQ(lstat((view->path() + "/usr/bin/ping").c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 07777, 04755U);
+  EXPECT_EQ(status.st_uid, 7U);
+  EXPECT_EQ(status.st_gid, 8U);
+  EXPECT_EQ(status.st_mtim.tv_sec, 1600000000);
+  char capability[64];
+  EXPECT_EQ(getxattr((view->path() + "/usr/bin/ping").c_str(), "security.capability", capability, sizeof(capability)), 20);
+  ASSERT_EQ(lstat((view->path() + "/usr/bin").c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 07777, 0700U) << "an implied directory is as below";
+  EXPECT_EQ(status.st_mtim.tv_sec, 1600000000);
+  ASSERT_EQ(lstat(view->path().c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 07777, 0750U);
+  EXPECT_EQ(ReadFile(view->path() + "/again"), "link");
+  EXPECT_EQ(ReadFile(view->path() + "/usr/bin/added"), "2");
+  ASSERT_EQ(lstat((view->path() + "/dev/null").c_str(), &status), 0);
+  EXPECT_TRUE(S_ISCHR(status.st_mode));
+  EXPECT_EQ(ReadFile(view->path() + "/old/keep"), "1");
+  EXPECT_EQ(ReadFile(view->path() + "/old/drop"), "(none)");
+  EXPECT_EQ(ReadFile(view->path() + "/dir/was"), "(none)");
+  EXPECT_EQ(ReadFile(view->path() + "/dir/new"), "2");
+  EXPECT_EQ(ReadFile(view->path() + "/file"), "(none)");
+}
+
+TEST_F(SnapshotsTest, UnpackingStaysBeneathItsRoot) {
+  const std::string outside = scratch_ / "outside";
+  ASSERT_EQ(mkdir(outside.c_str(), 0755), 0);
+  WriteFile(outside + "/victim", "safe");
+  const Layer layer = fetcher_.Add(TarBuilder()
+                                       .Link(TarType::kSymlink, "out", outside)
+                                       .File("out/evil", "x")
+                                       .File("../../climb", "x")
+                                       .Link(TarType::kSymlink, "up", "../../../..")
+                                       .File("up/evil2", "x")
+                                       .Link(TarType::kSymlink, "target", outside + "/victim")
+                                       .File("target", "x")
+                                       .Finish());
+  const SnapshotPtr snapshot = *snapshots_->FromLayer(nullptr, layer, {"x"});
+  ASSERT_TRUE(snapshots_->Materialize(snapshot, fetcher_, {}).ok());
+  EXPECT_EQ(os::ListDirectory(outside)->size(), 1U);
+  EXPECT_EQ(ReadFile(outside + "/victim"), "safe");
+  EXPECT_EQ(ReadFile(View(snapshot)->path() + "/target"), "x");
+  EXPECT_EQ(ReadFile(View(snapshot)->path() + "/climb"), "x") << ".. at the root is the root";
+}
+
+TEST_F(SnapshotsTest, WrongLayersAreRefused) {
+  Layer wrong = fetcher_.Add(TarBuilder().File("a", "1").Finish());
+  wrong.diff_id = oci::Digest::Of("other");
+  const SnapshotPtr snapshot = *snapshots_->FromLayer(nullptr, wrong, {"x"});
+  const absl::Status status = snapshots_->Materialize(snapshot, fetcher_, {});
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
+  Layer missing = wrong;
+  missing.blob.digest = oci::Digest::Of("missing");
+  missing.diff_id = oci::Digest::Of("missing");
+  EXPECT_EQ(snapshots_->Materialize(*snapshots_->FromLayer(nullptr, missing, {"x"}), fetcher_, {}).code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(SnapshotsTest, LazyLayersSurviveRestart) {
+  Layer layer = fetcher_.Add(TarBuilder().File("a", "1").Finish());
+  layer.sources = {"registry.example/one"};
+  layer.blob.annotations = {{"k", "v"}};
+  const SnapshotId id = (*snapshots_->FromLayer(nullptr, layer, {"x"}))->id();
+  Reopen();
+  const SnapshotPtr again = *snapshots_->FromLayer(nullptr, layer, {"x"});
+  EXPECT_EQ(again->id(), id);
+  ASSERT_TRUE(snapshots_->Materialize(again, fetcher_, {}).ok());
+  EXPECT_EQ(ReadFile(View(again)->path() + "/a"), "1");
+}
+
+}  // namespace
+}  // namespace cachalot::snapshot
