@@ -12,6 +12,7 @@
 
 namespace cachalot::os {
 
+inline constexpr char kCgroupRoot[] = "/sys/fs/cgroup";
 inline constexpr char kHybridUnifiedPath[] = "/sys/fs/cgroup/unified";
 
 // How control groups are mounted, read from /proc/self/mountinfo.

@@ -1,8 +1,11 @@
 #include "os/mount.h"
 
+#include <dirent.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
@@ -14,6 +17,7 @@
 #include "base/status.h"
 #include "base/status_macros.h"
 #include "os/cgroup.h"
+#include "os/file.h"
 #include "os/overlay_mount.h"
 
 namespace cachalot::os {
@@ -100,6 +104,29 @@ absl::Status MountBind(const std::string& source, const MountOptions& options, c
   return absl::OkStatus();
 }
 
+// Covers /sys/fs/cgroup with a copy that lacks the unified hierarchy. Only unmounting the latter would leave its mount point, a
+// directory on the host's tmpfs, where runtimes then leave a directory for each container.
+absl::Status HideUnifiedHierarchy() {
+  ASSIGN_OR_RETURN(UniqueFd old, OpenDirectory(kCgroupRoot));
+  ASSIGN_OR_RETURN(std::vector<DirectoryEntry> entries, ListDirectory(old.get()));
+  if (::mount("cgroup", kCgroupRoot, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=755,size=1m") != 0) {
+    return ErrnoError(absl::StrCat("mount tmpfs on ", kCgroupRoot));
+  }
+  for (const DirectoryEntry& entry : entries) {
+    std::string path = absl::StrCat(kCgroupRoot, "/", entry.name);
+    if (path == kHybridUnifiedPath) continue;
+    if (entry.type == DT_LNK) {
+      ASSIGN_OR_RETURN(std::string target, ReadLink(old.get(), entry.name));
+      if (::symlink(target.c_str(), path.c_str()) != 0) return ErrnoError(absl::StrCat("symlink ", path));
+    } else if (entry.type == DT_DIR) {
+      if (::mkdir(path.c_str(), 0755) != 0) return ErrnoError(absl::StrCat("mkdir ", path));
+      std::string source = absl::StrCat(DescriptorPath(old.get()), "/", entry.name);
+      if (::mount(source.c_str(), path.c_str(), nullptr, MS_BIND, nullptr) != 0) return ErrnoError(absl::StrCat("bind mount ", path));
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status MountAt(const Mount& mount, const std::string& target) {
@@ -139,10 +166,8 @@ absl::StatusOr<bool> IsMountPoint(const std::string& target) {
 absl::Status EnterPrivateMountNamespace() {
   if (::unshare(CLONE_NEWNS) != 0) return ErrnoError("make a mount namespace");
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) return ErrnoError("make all mounts slaves of the host's");
-  if (CgroupLayout::Detect().unified_beside_v1()) {
-    // crun 1.8 runs nothing while a unified hierarchy beside v1 ones carries controllers.
-    RETURN_IF_ERROR(Unmount(kHybridUnifiedPath));
-  }
+  // crun 1.8 runs nothing while a unified hierarchy beside v1 ones carries controllers.
+  if (CgroupLayout::Detect().unified_beside_v1()) RETURN_IF_ERROR(HideUnifiedHierarchy());
   return absl::OkStatus();
 }
 

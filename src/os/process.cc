@@ -82,8 +82,7 @@ ChildProcess::~ChildProcess() {
   (void)Reap(pidfd_.get());
 }
 
-absl::StatusOr<ProcessExit> ChildProcess::Wait(const CancelToken& cancel) {
-  if (exit_.has_value()) return *exit_;
+absl::Status ChildProcess::AwaitEnd(const CancelToken& cancel) const {
   UniqueFd wake(::eventfd(0, EFD_CLOEXEC));
   if (!wake.valid()) return ErrnoError("eventfd");
   CancelToken::Registration registration = cancel.OnCancel([&] {
@@ -95,14 +94,20 @@ absl::StatusOr<ProcessExit> ChildProcess::Wait(const CancelToken& cancel) {
     if (events[1].revents != 0) return cancel.status();
     if (::poll(events, 2, -1) < 0 && errno != EINTR) return ErrnoError("poll a child process");
   }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ProcessExit> ChildProcess::Wait(const CancelToken& cancel) {
+  if (exit_.has_value()) return *exit_;
+  RETURN_IF_ERROR(AwaitEnd(cancel));
   ASSIGN_OR_RETURN(exit_, Reap(pidfd_.get()));
   return *exit_;
 }
 
-bool ChildProcess::EndsWithin(int milliseconds) const { return exit_.has_value() || Readable(pidfd_.get(), milliseconds); }
+bool ChildProcess::EndsWithin(int milliseconds) const { return Readable(pidfd_.get(), milliseconds); }
 
 absl::Status ChildProcess::Signal(int signal) const {
-  if (exit_.has_value() || ::syscall(SYS_pidfd_send_signal, pidfd_.get(), signal, nullptr, 0) == 0 || errno == ESRCH) return absl::OkStatus();
+  if (::syscall(SYS_pidfd_send_signal, pidfd_.get(), signal, nullptr, 0) == 0 || errno == ESRCH) return absl::OkStatus();
   return ErrnoError(absl::StrCat("send signal ", signal, " to process ", pid_));
 }
 

@@ -20,6 +20,8 @@ struct Command {
   std::vector<std::string> argv = {};                // argv[0] is looked up on PATH when it holds no '/'
   std::optional<std::vector<std::string>> env = {};  // "NAME=value"; this process's own when not set
   std::string cwd = {};                              // empty: this process's own
+  // When not -1, this open executable runs instead of the one that argv[0] names.
+  int program_fd = -1;
   // Descriptors of this process that become 0, 1 and 2 of the child; -1 is /dev/null. They stay the caller's.
   int stdin_fd = -1, stdout_fd = -1, stderr_fd = -1;
   // These become 3, 4, ... of the child. All others are closed there.
@@ -35,7 +37,7 @@ struct ProcessExit {
   std::int64_t cpu_user_us = 0, cpu_system_us = 0, memory_peak_bytes = 0, io_read_bytes = 0, io_write_bytes = 0;
 };
 
-// A started child. Movable; one thread at a time.
+// A started child. One thread waits; any may signal meanwhile.
 class ChildProcess {
  public:
   ChildProcess(pid_t pid, UniqueFd pidfd) : pid_(pid), pidfd_(std::move(pidfd)) {}
@@ -50,6 +52,8 @@ class ChildProcess {
   int pidfd() const { return pidfd_.get(); }
   // Waits for the end and reaps. When `cancel` comes first: its status, and the child runs on; wait again after Kill().
   absl::StatusOr<ProcessExit> Wait(const CancelToken& cancel = {});
+  // The same without reaping: the pid stays reserved until Wait().
+  absl::Status AwaitEnd(const CancelToken& cancel = {}) const;
   // Waits at most so long; false when it still runs. Does not reap.
   bool EndsWithin(int milliseconds) const;
   // OK also when it has ended.

@@ -36,6 +36,7 @@ enum class Place {
 // What the child needs between clone and exec, made ready beforehand: it must not allocate.
 struct Launch {
   const char* program;
+  int program_fd;  // or -1
   char* const* argv;
   char* const* envp;
   const char* cwd;  // or null
@@ -74,6 +75,10 @@ int RunChild(void* argument) {
   }
   if (launch->new_session) ::setsid();
   if (launch->cwd != nullptr && ::chdir(launch->cwd) != 0) return Failed(launch, "chdir");
+  if (launch->program_fd >= 0 && launch->program_fd < launch->fd_count) {
+    launch->program_fd = ::fcntl(launch->program_fd, F_DUPFD_CLOEXEC, launch->fd_count);
+    if (launch->program_fd < 0) return Failed(launch, "dup");
+  }
   int moved[64];
   for (int i = 0; i < launch->fd_count; ++i) {
     // Out of the way of the numbers to be assigned.
@@ -87,7 +92,10 @@ int RunChild(void* argument) {
   sigset_t none;
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
-  ::execve(launch->program, launch->argv, launch->envp);
+  if (launch->program_fd >= 0)
+    ::syscall(SYS_execveat, launch->program_fd, "", launch->argv, launch->envp, AT_EMPTY_PATH);
+  else
+    ::execve(launch->program, launch->argv, launch->envp);
   return Failed(launch, "exec");
 }
 
@@ -117,7 +125,10 @@ class Launcher {
   absl::StatusOr<ChildProcess> Start(const Command& command, Place place) {
     if (command.argv.empty()) return absl::InvalidArgumentError("spawn: no program");
     if (command.extra_fds.size() > 32) return absl::InvalidArgumentError("spawn: too many descriptors");
-    ASSIGN_OR_RETURN(std::string program, FindProgram(command.argv[0]));
+    std::string program = command.argv[0];
+    if (command.program_fd < 0) {
+      ASSIGN_OR_RETURN(program, FindProgram(program));
+    }
     std::vector<char*> argv = Pointers(command.argv);
     std::vector<char*> env = command.env.has_value() ? Pointers(*command.env) : std::vector<char*>();
     std::vector<int> fds = {command.stdin_fd, command.stdout_fd, command.stderr_fd};
@@ -126,6 +137,7 @@ class Launcher {
       if (fd < 0) fd = null_.get();
     }
     Launch launch{.program = program.c_str(),
+                  .program_fd = command.program_fd,
                   .argv = argv.data(),
                   .envp = command.env.has_value() ? env.data() : environ,
                   .cwd = command.cwd.empty() ? nullptr : command.cwd.c_str(),
