@@ -6,7 +6,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -50,6 +49,9 @@ struct ContainerSpec {
   Network network = Network::kSandbox;
   bool privileged = false;  // LLB's security.insecure
   std::string cgroup_parent;
+  // Mount points that the runtime had to make in the root file system are removed again, empty ones only; with this, so are their
+  // parents that had to be made.
+  bool remove_stub_parents = false;
 };
 
 // The standard streams. Invalid descriptors are /dev/null. With a tty, `in` and `out` are joined to a pseudo terminal.
@@ -66,11 +68,14 @@ struct ExitStatus {
   ResourceUsage usage;
 };
 
-// A running process: the container's first, or one added to it.
+// A running process: the container's first, or one added to it. One thread waits, any may signal and resize.
 class Process {
  public:
   virtual ~Process() = default;  // kills it
-  virtual absl::StatusOr<ExitStatus> Wait(const CancelToken& cancel) = 0;  // on cancellation: killed with its children
+  // An error when the runtime could not start it, or the cancellation's status: then it is killed with its children first. A program
+  // that does not exist or is not executable is no error: the runtime says why on the error stream, and the code is 127 or 126 (1 when
+  // only execve(2) itself finds out: a missing interpreter, an unknown format).
+  virtual absl::StatusOr<ExitStatus> Wait(const CancelToken& cancel) = 0;
   virtual absl::Status Signal(int signal) = 0;
   virtual absl::Status Resize(int rows, int columns) = 0;
 };
@@ -79,21 +84,24 @@ class Container {
  public:
   virtual ~Container() = default;  // kills what runs and removes the container
   virtual Process& init() = 0;
-  virtual absl::StatusOr<std::unique_ptr<Process>> Exec(const ProcessSpec& process, Streams streams) = 0;
+  // Adds a process; waits for the container to have started. An empty user or environment is the first process's.
+  virtual absl::StatusOr<std::unique_ptr<Process>> Exec(const ProcessSpec& process, Streams streams, const CancelToken& cancel) = 0;
 };
 
 // Starts containers. Thread-safe. The implementation in use generates an OCI bundle and drives crun (or runc).
 class Runtime {
  public:
   struct Config {
-    std::string state_dir;      // bundles and runtime state live here
+    std::string state_dir;        // bundles and runtime state live here
     std::string binary = "crun";  // looked up on PATH
-    std::string resolv_conf;    // DNS configuration file for containers; empty: made from the host's
+    std::string resolv_conf;      // DNS configuration file for containers; empty: made from the host's
     std::vector<std::string> dns_servers, dns_search, dns_options;
     std::string cni_config, cni_bin_dir;
     std::string apparmor_profile;
     bool selinux = false;
   };
+  // Kills and removes what an earlier life left in the state directory; it must have one owner at a time. On hosts with a hybrid
+  // cgroup layout, os::EnterPrivateMountNamespace() comes first.
   static absl::StatusOr<std::unique_ptr<Runtime>> Create(Config config);
   virtual ~Runtime() = default;
   virtual absl::StatusOr<std::unique_ptr<Container>> Start(const ContainerSpec& spec, Streams streams) = 0;

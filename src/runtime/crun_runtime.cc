@@ -1,0 +1,236 @@
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "base/status_macros.h"
+#include "os/file.h"
+#include "runtime/bundle_config.h"
+#include "runtime/container.h"
+#include "runtime/etc_files.h"
+#include "runtime/runtime.h"
+#include "runtime/seccomp.h"
+
+namespace cachalot::runtime {
+namespace {
+
+constexpr char kHostFile[] = "/proc/self/exe";  // any file tells that a file is bound
+// The runtime gets mount options in one page; longer overlays are mounted by us and bound.
+constexpr std::size_t kMaxMountOptions = 4096 - 512;
+
+absl::Status CheckId(const std::string& id) {
+  bool good = !id.empty() && id.size() <= 128 && id[0] != '.' && id[0] != '-';
+  for (char c : id) good = good && (absl::ascii_isalnum(c) || c == '-' || c == '_' || c == '.');
+  return good ? absl::OkStatus() : absl::InvalidArgumentError(absl::StrCat("container id \"", id, "\" is not valid"));
+}
+
+std::string CgroupPath(const std::string& parent, const std::string& id) {
+  if (parent.empty()) return absl::StrCat("/buildkit/", id);
+  if (absl::StrContains(parent, ".slice") && parent.back() == ':') return parent + id;
+  return CleanDestination(absl::StrCat("/", parent, "/buildkit/", id));
+}
+
+// The control group that a left-over bundle was started in, or "".
+std::string CgroupPathOf(const std::string& bundle) {
+  constexpr std::size_t kMaxConfig = 16 << 20;
+  absl::StatusOr<std::string> text = os::ReadFile(bundle + "/config.json", kMaxConfig);
+  if (!text.ok()) return "";
+  nlohmann::json config = nlohmann::json::parse(*text, nullptr, false);
+  const nlohmann::json::json_pointer path("/linux/cgroupsPath");
+  if (!config.is_object() || !config.contains(path) || !config[path].is_string()) return "";
+  return config[path].get<std::string>();
+}
+
+// Long overlays are mounted beforehand, in the bundle.
+absl::Status ShortenMounts(std::vector<MountPoint>& mounts, Bundle& bundle) {
+  for (MountPoint& point : mounts) {
+    if (point.mount.type != "overlay") continue;
+    std::size_t size = 0;
+    for (const std::string& option : point.mount.options) size += option.size() + 1;
+    if (size < kMaxMountOptions) continue;
+    ASSIGN_OR_RETURN(std::string path, bundle.AddMount(point.mount));
+    point.mount = os::Mount{"bind", path, {"rbind"}};
+  }
+  return absl::OkStatus();
+}
+
+absl::Status MakeWorkingDirectory(int root_fd, const std::string& cwd, const User& user) {
+  if (os::OpenInRoot(root_fd, cwd, O_PATH | O_DIRECTORY).ok()) return absl::OkStatus();
+  absl::StatusOr<UniqueFd> made = os::MkdirAllInRoot(root_fd, cwd, {.mode = 0755, .uid = user.uid, .gid = user.gid});
+  return Annotate(made.status(), absl::StrCat("failed to create working directory ", cwd));
+}
+
+class CrunRuntime final : public Runtime {
+ public:
+  explicit CrunRuntime(Config config)
+      : config_(std::move(config)),
+        layout_(os::CgroupLayout::Detect()),
+        etc_files_(config_.state_dir + "/etc", config_.resolv_conf, {config_.dns_servers, config_.dns_search, config_.dns_options}),
+        host_network_(NewHostNetwork()),
+        no_network_(NewNoNetwork()) {}
+
+  absl::Status Init() {
+    if (config_.selinux) return absl::UnimplementedError("selinux is not available");
+    for (const char* name : {"/containers", "/state", "/etc"}) RETURN_IF_ERROR(os::MakeDirectories(config_.state_dir + name, 0711));
+    RETURN_IF_ERROR(RemoveLeftOvers());
+    ASSIGN_OR_RETURN(std::unique_ptr<Tool> tool, Tool::Find(config_.binary, config_.state_dir + "/state"));
+    tool_ = std::move(tool);
+    // Control group namespaces fail on some hosts with v1 hierarchies.
+    cgroup_namespace_ = layout_.kind() == os::CgroupLayout::Kind::kV2;
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::unique_ptr<Container>> Start(const ContainerSpec& spec, Streams streams) override {
+    ASSIGN_OR_RETURN(std::unique_ptr<ToolContainer> container, StartTool(spec, std::move(streams)));
+    return std::unique_ptr<Container>(std::move(container));
+  }
+
+  absl::StatusOr<ExitStatus> Run(const ContainerSpec& spec, Streams streams, const CancelToken& cancel) override {
+    RETURN_IF_ERROR(cancel.status());
+    ASSIGN_OR_RETURN(std::unique_ptr<ToolContainer> container, StartTool(spec, std::move(streams)));
+    return container->init().Wait(cancel);
+  }
+
+ private:
+  absl::Status RemoveLeftOvers() {
+    ASSIGN_OR_RETURN(std::vector<os::DirectoryEntry> bundles, os::ListDirectory(config_.state_dir + "/containers"));
+    for (const os::DirectoryEntry& entry : bundles) {
+      std::string bundle = absl::StrCat(config_.state_dir, "/containers/", entry.name);
+      if (std::string path = CgroupPathOf(bundle); !path.empty() && CleanDestination(path) != "/") {
+        os::Cgroup cgroup(layout_, path);
+        if (absl::Status status = cgroup.Kill(); !status.ok()) LogWarning(status.message());
+        cgroup.Remove();
+      }
+      for (const os::DirectoryEntry& part : os::ListDirectory(bundle).value_or(std::vector<os::DirectoryEntry>())) {
+        if (absl::StartsWith(part.name, "mount")) (void)os::Unmount(absl::StrCat(bundle, "/", part.name));
+      }
+      RETURN_IF_ERROR(os::RemoveTree(bundle));
+    }
+    ASSIGN_OR_RETURN(std::vector<os::DirectoryEntry> states, os::ListDirectory(config_.state_dir + "/state"));
+    for (const os::DirectoryEntry& entry : states) RETURN_IF_ERROR(os::RemoveTree(absl::StrCat(config_.state_dir, "/state/", entry.name)));
+    return absl::OkStatus();
+  }
+
+  // The system call filter for unprivileged containers, made at the first need.
+  absl::Status AddSeccomp(BundleInput& input) {
+    std::call_once(seccomp_once_, [this] {
+      if (!SeccompSupported()) return;
+      if (tool_->is_crun()) {
+        absl::StatusOr<std::string> program = SeccompProgramBase64();
+        seccomp_status_ = program.status();
+        seccomp_program_ = std::move(program).value_or("");
+        seccomp_ = R"({"defaultAction":"SCMP_ACT_ERRNO"})";
+      } else {
+        seccomp_ = SeccompProfileJson();
+      }
+    });
+    input.seccomp = seccomp_;
+    input.seccomp_program = seccomp_program_;
+    return seccomp_status_;
+  }
+
+  absl::StatusOr<std::unique_ptr<ContainerNetwork>> AttachNetwork(const ContainerSpec& spec) {
+    // A sandbox without a CNI configuration is the host's network.
+    NetworkProvider& provider = spec.network == Network::kNone ? *no_network_ : *host_network_;
+    return provider.Attach(spec.id, spec.hostname);
+  }
+
+  absl::StatusOr<std::string> HostsPath(const ContainerSpec& spec, const std::string& bundle) {
+    if (spec.extra_hosts.empty() && spec.hostname == kDefaultHostname) return etc_files_.DefaultHostsPath();
+    std::string path = bundle + "/hosts";
+    RETURN_IF_ERROR(os::WriteFileAtomic(path, HostsFile(spec.hostname, spec.extra_hosts)));
+    return path;
+  }
+
+  absl::StatusOr<BundleInput> MakeInput(const ContainerSpec& spec, const ContainerNetwork& network, const std::string& bundle) {
+    BundleInput input;
+    ASSIGN_OR_RETURN(input.resolv_conf, etc_files_.ResolvConfPath(network.is_host()));
+    ASSIGN_OR_RETURN(input.hosts, HostsPath(spec, bundle));
+    input.cgroup_path = CgroupPath(spec.cgroup_parent, spec.id);
+    input.host_network = network.is_host();
+    input.network_namespace = network.namespace_path();
+    input.cgroup_namespace = cgroup_namespace_;
+    input.apparmor_profile = config_.apparmor_profile;
+    if (!spec.privileged) RETURN_IF_ERROR(AddSeccomp(input));
+    return input;
+  }
+
+  absl::StatusOr<ToolContainer::Parts> MakeParts(const ContainerSpec& spec) {
+    ASSIGN_OR_RETURN(UniqueFd root, os::Open(spec.rootfs, O_PATH | O_DIRECTORY));
+    UniqueFd stubs_root(::fcntl(root.get(), F_DUPFD_CLOEXEC, 0));
+    std::vector<MountStubs::Point> points = {{"/etc/resolv.conf", kHostFile}, {"/etc/hosts", kHostFile}};
+    for (const MountPoint& point : spec.mounts) {
+      points.push_back({CleanDestination(point.dest), point.mount.type == "bind" ? point.mount.source : ""});
+    }
+    ASSIGN_OR_RETURN(User user, LookUpUser(root.get(), spec.process.user));
+    ASSIGN_OR_RETURN(std::unique_ptr<ContainerNetwork> network, AttachNetwork(spec));
+    return ToolContainer::Parts{.tool = tool_,
+                                .id = spec.id,
+                                .process = spec.process,
+                                .user = std::move(user),
+                                .root = std::move(root),
+                                .privileged = spec.privileged,
+                                .apparmor_profile = config_.apparmor_profile,
+                                .network = std::move(network),
+                                .stubs = MountStubs(std::move(stubs_root), points, spec.remove_stub_parents)};
+  }
+
+  absl::StatusOr<std::unique_ptr<ToolContainer>> StartTool(ContainerSpec spec, Streams streams) {
+    RETURN_IF_ERROR(CheckId(spec.id));
+    if (spec.process.args.empty()) return absl::InvalidArgumentError(absl::StrCat("container ", spec.id, ": no arguments"));
+    std::string path = absl::StrCat(config_.state_dir, "/containers/", spec.id);
+    if (::mkdir(path.c_str(), 0711) != 0) return ErrnoError(absl::StrCat("make the bundle of container ", spec.id));
+    Bundle bundle(path);
+    ASSIGN_OR_RETURN(ToolContainer::Parts parts, MakeParts(spec));
+    RETURN_IF_ERROR(MakeWorkingDirectory(parts.root.get(), spec.process.cwd.empty() ? "/" : spec.process.cwd, parts.user));
+    RETURN_IF_ERROR(ShortenMounts(spec.mounts, bundle));
+    ASSIGN_OR_RETURN(BundleInput input, MakeInput(spec, *parts.network, path));
+    ASSIGN_OR_RETURN(UniqueFd config, os::Open(path + "/config.json", O_WRONLY | O_CREAT | O_EXCL, 0600));
+    RETURN_IF_ERROR(os::WriteAll(config.get(), BundleConfig(spec, parts.user, input), path + "/config.json"));
+
+    os::Cgroup cgroup(layout_, input.cgroup_path);
+    ToolProcess::Parts process;
+    process.tool = tool_;
+    process.name = absl::StrCat("container ", spec.id);
+    process.log = path + "/log.json";
+    process.cgroup = cgroup;
+    std::vector<std::string> arguments = {"run", "--bundle", path};
+    ASSIGN_OR_RETURN(process.terminal, Attach(spec.process, streams, path, *tool_, arguments));
+    arguments.push_back(spec.id);
+    os::Command command = tool_->MakeCommand(process.log, std::move(arguments));
+    command.stdin_fd = streams.in.get();
+    command.stdout_fd = streams.out.get();
+    command.stderr_fd = streams.err.get();
+    ASSIGN_OR_RETURN(os::ChildProcess child, tool_->Spawn(command));
+    auto init = std::make_unique<ToolProcess>(std::move(child), std::move(process));
+    return std::make_unique<ToolContainer>(std::move(parts), std::move(bundle), std::move(init), std::move(cgroup));
+  }
+
+  const Config config_;
+  const os::CgroupLayout layout_;
+  EtcFiles etc_files_;
+  const std::unique_ptr<NetworkProvider> host_network_, no_network_;
+  std::shared_ptr<Tool> tool_;
+  bool cgroup_namespace_ = false;
+  std::once_flag seccomp_once_;
+  std::string seccomp_, seccomp_program_;
+  absl::Status seccomp_status_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Runtime>> Runtime::Create(Config config) {
+  auto runtime = std::make_unique<CrunRuntime>(std::move(config));
+  RETURN_IF_ERROR(runtime->Init());
+  return std::unique_ptr<Runtime>(std::move(runtime));
+}
+
+}  // namespace cachalot::runtime
