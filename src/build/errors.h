@@ -1,0 +1,38 @@
+// What a failed build tells beyond its message: the daemon puts these on the wire, the client marks Dockerfile lines with them.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "llb/op.h"
+#include "solver/progress.h"
+
+namespace cachalot::build {
+
+struct SourceExcerpt {
+  std::string filename, data, language;
+  std::string definition;  // serialized pb.Definition or empty
+  std::vector<solver::SourceRange> ranges;
+};
+
+struct ErrorDetails {
+  std::string vertex;       // digest of the failed vertex, empty when the failure belongs to none
+  std::string op;           // serialized pb.Op of it
+  std::map<std::string, std::string> description;
+  std::optional<int> exit_code;          // of the failed process
+  std::optional<int> file_action;        // index of the failed file action
+  std::vector<SourceExcerpt> sources;    // where the failed step is written
+};
+
+// The details attached to `status`; all empty when there are none.
+ErrorDetails DetailsOf(const absl::Status& status);
+
+// Attaches what is known of the failed vertex. An earlier attachment stays.
+void AttachVertex(absl::Status& status, const llb::Vertex& vertex);
+// Attaches one place in a source file, for errors of frontends (a syntax error in a Dockerfile).
+void AttachSource(absl::Status& status, const SourceExcerpt& source);
+
+}  // namespace cachalot::build

@@ -1,0 +1,64 @@
+// The mounts of a container: which trees, directories, secrets and sockets it sees, and what becomes of them.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "op/environment.h"
+#include "op/named_trees.h"
+#include "runtime/runtime.h"
+#include "session/session.h"
+
+namespace cachalot::op {
+
+// Prepared for one container. Destruction unmounts, and drops what was not committed.
+class ExecMounts {
+ public:
+  // `description` is for the records of what changes.
+  ExecMounts(const Environment& environment, std::string description) : environment_(environment), description_(std::move(description)) {}
+  ~ExecMounts();
+  ExecMounts(const ExecMounts&) = delete;
+
+  // Inputs are materialized. `op` and `inputs` outlive this.
+  absl::Status Prepare(const llb::ExecOp& op, const std::vector<solver::ResultPtr>& inputs, const CancelToken& cancel);
+  // Ends the use of the mounts and commits what changed: one result per output.
+  absl::StatusOr<std::vector<solver::ResultPtr>> CommitOutputs();
+
+  const std::string& rootfs() const { return rootfs_; }
+  bool readonly_rootfs() const { return readonly_rootfs_; }
+  const std::vector<runtime::MountPoint>& points() const { return points_; }
+
+ private:
+  struct Output {
+    int index;
+    solver::ResultPtr unchanged;   // the input itself, or
+    snapshot::SnapshotPtr active;  // what was written
+  };
+  absl::Status AddTree(const llb::Mount& mount, const solver::ResultPtr& input);
+  absl::Status AddCache(const llb::Mount& mount, const solver::ResultPtr& input, const CancelToken& cancel);
+  void AddTmpfs(const llb::Mount& mount);
+  absl::Status AddSecret(const llb::Mount& mount, const CancelToken& cancel);
+  absl::Status AddSsh(const llb::Mount& mount, const CancelToken& cancel);
+  absl::Status AddBind(const llb::Mount& mount, const std::string& directory);
+  absl::StatusOr<snapshot::SnapshotPtr> NewActive(const llb::Mount& mount, const solver::ResultPtr& parent);
+  std::string DestinationOf(const llb::Mount& mount) const;
+  void Unmount();
+
+  const Environment& environment_;
+  const std::string description_;
+  std::string cwd_;
+  std::string rootfs_;
+  bool readonly_rootfs_ = false;
+  std::vector<runtime::MountPoint> points_;
+  std::vector<Output> outputs_;
+  std::vector<std::shared_ptr<snapshot::MountedTree>> trees_;
+  std::vector<snapshot::SnapshotPtr> dropped_;  // active, without an output
+  std::map<std::string, NamedTrees::LeasePtr> caches_;
+  std::vector<std::unique_ptr<session::Session::SshSocket>> sockets_;
+  std::string secrets_dir_;  // a tmpfs
+  int secret_count_ = 0;
+};
+
+}  // namespace cachalot::op

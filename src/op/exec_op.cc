@@ -1,0 +1,191 @@
+#include "op/exec_op.h"
+
+#include <algorithm>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "base/path.h"
+#include "base/random_id.h"
+#include "base/status.h"
+#include "base/status_macros.h"
+#include "op/cache_digest.h"
+#include "op/errors.h"
+#include "op/exec_mounts.h"
+#include "op/exec_slots.h"
+#include "op/log_pump.h"
+
+namespace cachalot::op {
+namespace {
+
+constexpr char kDefaultPath[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+bool HasVariable(const std::vector<std::string>& env, absl::string_view name) {
+  return std::any_of(env.begin(), env.end(), [&](const std::string& entry) { return absl::StartsWith(entry, absl::StrCat(name, "=")); });
+}
+
+void AddProxy(const llb::ProxyEnv& proxy, std::vector<std::string>& env) {
+  const std::pair<const char*, const std::string*> variables[] = {{"HTTP_PROXY", &proxy.http_proxy},
+                                                                  {"HTTPS_PROXY", &proxy.https_proxy},
+                                                                  {"FTP_PROXY", &proxy.ftp_proxy},
+                                                                  {"NO_PROXY", &proxy.no_proxy},
+                                                                  {"ALL_PROXY", &proxy.all_proxy}};
+  for (const auto& [name, value] : variables) {
+    if (value->empty()) continue;
+    env.push_back(absl::StrCat(name, "=", *value));
+    env.push_back(absl::StrCat(absl::AsciiStrToLower(name), "=", *value));
+  }
+}
+
+bool IsBeneathAnother(const std::string& path, const std::vector<std::string>& paths) {
+  return std::any_of(paths.begin(), paths.end(), [&](const std::string& other) { return other != path && IsBeneath(path, other); });
+}
+
+}  // namespace
+
+std::string GoQuote(absl::string_view text) {
+  std::string quoted = "\"";
+  for (const char c : text) {
+    switch (c) {
+      case '"': quoted += "\\\""; break;
+      case '\\': quoted += "\\\\"; break;
+      case '\n': quoted += "\\n"; break;
+      case '\t': quoted += "\\t"; break;
+      case '\r': quoted += "\\r"; break;
+      case '\a': quoted += "\\a"; break;
+      case '\b': quoted += "\\b"; break;
+      case '\f': quoted += "\\f"; break;
+      case '\v': quoted += "\\v"; break;
+      default:
+        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
+          quoted += absl::StrFormat("\\x%02x", static_cast<unsigned char>(c));
+        } else {
+          quoted += c;
+        }
+    }
+  }
+  return quoted + "\"";
+}
+
+ExecOperation::ExecOperation(llb::VertexPtr vertex, EnvironmentPtr environment)
+    : vertex_(std::move(vertex)), environment_(std::move(environment)), op_(std::get<llb::ExecOp>(vertex_->op)) {}
+
+absl::StatusOr<std::vector<ExecOperation::InputUse>> ExecOperation::UsesOfInputs() const {
+  std::vector<InputUse> uses(vertex_->inputs.size());
+  for (const llb::Mount& mount : op_.mounts) {
+    const bool has_tree = mount.type == llb::MountType::kBind || mount.type == llb::MountType::kCache;
+    if (!has_tree || mount.input < 0) continue;
+    if (mount.input >= static_cast<int>(uses.size())) return absl::InvalidArgumentError(absl::StrCat("invalid mount input ", mount.input));
+    InputUse& use = uses[mount.input];
+    const std::string selector = RootedPath(mount.selector);
+    use.selectors.push_back(selector);
+    // A changed tree that becomes an output has what the selector left out, too: then only the whole tree may count.
+    const bool safe = mount.output < 0 || mount.readonly || selector == "/";
+    use.content = safe && mount.content_cache != llb::ContentCache::kOff;
+    if (!safe && mount.content_cache == llb::ContentCache::kOn) {
+      return absl::InvalidArgumentError(absl::StrCat("invalid mount cache content of ", mount.dest));
+    }
+    // Digesting a whole root file system would cost more than it is worth.
+    if (mount.dest == "/" && mount.content_cache == llb::ContentCache::kDefault) use.content = false;
+  }
+  return uses;
+}
+
+absl::StatusOr<solver::CacheMap> ExecOperation::DescribeCache(const solver::OpContext&) {
+  solver::CacheMap map;
+  map.op_digest = ExecOpDigest(op_, platform());
+  ASSIGN_OR_RETURN(const std::vector<InputUse> uses, UsesOfInputs());
+  for (const InputUse& use : uses) {
+    solver::InputKey& key = map.inputs.emplace_back();
+    if (!use.selectors.empty()) key.selector = DigestOfList(use.selectors);
+    key.content = use.content;
+  }
+  return map;
+}
+
+absl::StatusOr<std::string> ExecOperation::ContentDigest(int index, const solver::ResultPtr& input, const solver::OpContext& context) {
+  ASSIGN_OR_RETURN(const std::vector<InputUse> uses, UsesOfInputs());
+  std::vector<std::string> paths = uses.at(index).selectors;
+  std::sort(paths.begin(), paths.end());
+  paths.erase(std::unique(paths.begin(), paths.end()), paths.end());
+  std::vector<Selector> selectors;
+  for (const std::string& path : paths) {
+    if (path == "/") {
+      selectors.clear();
+      break;
+    }
+    if (IsBeneathAnother(path, paths)) continue;
+    Selector& selector = selectors.emplace_back();
+    selector.path = path;
+    selector.follow_links = true;
+  }
+  return DigestSelected(*environment_, selectors, input, context.cancel);
+}
+
+absl::StatusOr<std::vector<std::string>> ExecOperation::SecretVariables(const CancelToken& cancel) const {
+  std::vector<std::string> variables;
+  for (const llb::SecretEnv& secret : op_.secret_env) {
+    if (secret.id.empty()) return absl::InvalidArgumentError(absl::StrCat("secret ID missing for \"", secret.name, "\" environment variable"));
+    ASSIGN_OR_RETURN(const session::SessionPtr session, SessionFor(*environment_, "", cancel));
+    absl::StatusOr<std::string> value = session->Secret(secret.id, cancel);
+    if (!value.ok() && !(secret.optional && absl::IsNotFound(value.status()))) return value.status();
+    variables.push_back(absl::StrCat(secret.name, "=", value.ok() ? *value : ""));
+  }
+  return variables;
+}
+
+absl::StatusOr<runtime::ContainerSpec> ExecOperation::DescribeContainer(const ExecMounts& mounts, const CancelToken& cancel) const {
+  runtime::ContainerSpec spec;
+  spec.id = RandomId();
+  spec.rootfs = mounts.rootfs();
+  spec.readonly_rootfs = mounts.readonly_rootfs();
+  spec.mounts = mounts.points();
+  spec.process.args = op_.meta.args;
+  spec.process.env = op_.meta.env;
+  spec.process.cwd = op_.meta.cwd.empty() ? "/" : op_.meta.cwd;
+  spec.process.user = op_.meta.user;
+  for (const llb::Ulimit& limit : op_.meta.ulimits) spec.process.rlimits.push_back({limit.name, limit.soft, limit.hard});
+  if (op_.meta.proxy.has_value()) AddProxy(*op_.meta.proxy, spec.process.env);
+  if (!HasVariable(spec.process.env, "PATH")) spec.process.env.push_back(kDefaultPath);
+  ASSIGN_OR_RETURN(const std::vector<std::string> secrets, SecretVariables(cancel));
+  spec.process.env.insert(spec.process.env.end(), secrets.begin(), secrets.end());
+  if (!op_.meta.hostname.empty()) spec.hostname = op_.meta.hostname;
+  for (const llb::HostIp& host : op_.meta.extra_hosts) spec.extra_hosts.emplace_back(host.host, host.ip);
+  switch (op_.network) {
+    case llb::NetMode::kSandbox: spec.network = runtime::Network::kSandbox; break;
+    case llb::NetMode::kHost: spec.network = runtime::Network::kHost; break;
+    case llb::NetMode::kNone: spec.network = runtime::Network::kNone; break;
+  }
+  spec.privileged = op_.security == llb::SecurityMode::kInsecure;
+  spec.cgroup_parent = op_.meta.cgroup_parent.empty() ? environment_->cgroup_parent : op_.meta.cgroup_parent;
+  return spec;
+}
+
+absl::Status ExecOperation::RunProcess(const ExecMounts& mounts, const solver::OpContext& context) const {
+  ASSIGN_OR_RETURN(const runtime::ContainerSpec spec, DescribeContainer(mounts, context.cancel));
+  ASSIGN_OR_RETURN(const std::unique_ptr<LogPump> pump, LogPump::Start(context.progress));
+  absl::StatusOr<runtime::ExitStatus> exit = environment_->parts.runtime->Run(spec, pump->TakeStreams(), context.cancel);
+  const std::vector<int>& valid = op_.meta.valid_exit_codes;
+  const bool succeeded = exit.ok() && (valid.empty() ? exit->code == 0 : std::count(valid.begin(), valid.end(), exit->code) > 0);
+  pump->Finish(!succeeded);
+  RETURN_IF_ERROR(context.cancel.status());
+  if (succeeded) return absl::OkStatus();
+  const std::string what = absl::StrCat("process ", GoQuote(absl::StrJoin(op_.meta.args, " ")), " did not complete successfully");
+  if (!exit.ok()) return Annotate(exit.status(), what);
+  absl::Status failure = absl::UnknownError(absl::StrCat(what, ": ", exit->oom_killed ? "cannot allocate memory" : absl::StrCat("exit code: ", exit->code)));
+  SetNumber(failure, kExitCodePayload, exit->code);
+  return failure;
+}
+
+absl::StatusOr<std::vector<solver::ResultPtr>> ExecOperation::Run(const std::vector<solver::ResultPtr>& inputs, const solver::OpContext& context) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<void> slot, environment_->parts.exec_slots->Acquire(context.cancel));
+  RETURN_IF_ERROR(MaterializeAll(*environment_, inputs, context.cancel));
+  ExecMounts mounts(*environment_, vertex_->Name());
+  RETURN_IF_ERROR(mounts.Prepare(op_, inputs, context.cancel));
+  RETURN_IF_ERROR(RunProcess(mounts, context));
+  return mounts.CommitOutputs();
+}
+
+}  // namespace cachalot::op

@@ -1,0 +1,103 @@
+#include "op/image_source.h"
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "op/cache_digest.h"
+#include "op/layer_fetcher.h"
+#include "op/result.h"
+
+namespace cachalot::op {
+namespace {
+
+constexpr absl::string_view kScheme = "docker-image://";
+
+std::string Attribute(const llb::SourceOp& op, const char* name) {
+  auto found = op.attrs.find(name);
+  return found == op.attrs.end() ? "" : found->second;
+}
+
+absl::Status CheckAttributes(const llb::SourceOp& op) {
+  const std::string mode = Attribute(op, "image.resolvemode");
+  if (!mode.empty() && mode != "default" && mode != "local" && mode != "pull") return absl::InvalidArgumentError(absl::StrCat("invalid resolvemode: ", mode));
+  const std::string type = Attribute(op, "image.recordtype");
+  if (!type.empty() && type != "regular" && type != "internal" && type != "frontend") {
+    return absl::InvalidArgumentError(absl::StrCat("invalid record type ", type));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status ImageSource::Resolve(const solver::OpContext& context) {
+  const auto& op = std::get<llb::SourceOp>(vertex_->op);
+  RETURN_IF_ERROR(CheckAttributes(op));
+  const std::string name = op.identifier.substr(kScheme.size());
+  solver::StatusEvent status;
+  status.id = absl::StrCat("resolve ", name);
+  status.started = status.timestamp = environment_->parts.clock->Now();
+  context.progress->Status(status);
+  absl::StatusOr<ResolvedManifestPtr> image =
+      environment_->images->Resolve(name, vertex_->platform.has_value() ? *vertex_->platform : environment_->platform, context.cancel);
+  status.completed = status.timestamp = environment_->parts.clock->Now();
+  context.progress->Status(status);
+  RETURN_IF_ERROR(image.status());
+  image_ = *std::move(image);
+  const std::string checksum = Attribute(op, "image.checksum");
+  if (!checksum.empty() && image_->digest.str() != checksum) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("image digest ", image_->digest.str(), " for ", image_->ref.str(), " does not match expected checksum ", checksum));
+  }
+  if (image_->config.diff_ids.size() != image_->manifest.layers.size()) {
+    return absl::InvalidArgumentError(absl::StrCat("mismatched image rootfs and manifest layers of ", image_->ref.str(), ": ", image_->config.diff_ids.size(),
+                                                   " and ", image_->manifest.layers.size()));
+  }
+  layer_count_ = image_->manifest.layers.size();
+  if (const std::string limit = Attribute(op, "image.layerlimit"); !limit.empty()) {
+    std::size_t bound = 0;
+    if (!absl::SimpleAtoi(limit, &bound) || bound == 0) return absl::InvalidArgumentError(absl::StrCat("invalid layer limit ", limit));
+    if (bound > layer_count_) return absl::InvalidArgumentError(absl::StrCat("image has ", layer_count_, " layers, limit is ", bound));
+    layer_count_ = bound;
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<solver::CacheMap> ImageSource::DescribeCache(const solver::OpContext& context) {
+  RETURN_IF_ERROR(Resolve(context));
+  solver::VertexEvent vertex;
+  vertex.digest = vertex_->digest.str();
+  vertex.name = vertex_->Name();
+  vertex.group = vertex_->metadata.progress_group;
+  for (std::size_t i = 0; i < layer_count_; ++i) environment_->layers->Announce(image_->manifest.layers[i].digest, vertex);
+  solver::CacheMap map;
+  std::vector<oci::Digest> diff_ids = image_->config.diff_ids;
+  diff_ids.resize(layer_count_);
+  // Images of the same layers are the same tree, whatever they are called and configured.
+  map.op_digest = diff_ids.empty() ? ImageDigest(image_->digest.str(), environment_->platform) : ChainId(diff_ids);
+  return map;
+}
+
+absl::StatusOr<std::string> ImageSource::ContentDigest(int, const solver::ResultPtr&, const solver::OpContext&) {
+  return absl::InternalError("an image source has no inputs");
+}
+
+absl::StatusOr<std::vector<solver::ResultPtr>> ImageSource::Run(const std::vector<solver::ResultPtr>&, const solver::OpContext& context) {
+  if (image_ == nullptr) {
+    RETURN_IF_ERROR(Resolve(context));
+  }
+  const std::string type = Attribute(std::get<llb::SourceOp>(vertex_->op), "image.recordtype");
+  snapshot::Label label;
+  label.description = absl::StrCat("pulled from ", image_->ref.str());
+  if (!type.empty()) label.record_type = type;
+  snapshot::SnapshotPtr tree;
+  for (std::size_t i = 0; i < layer_count_; ++i) {
+    snapshot::Layer layer;
+    layer.blob = image_->manifest.layers[i];
+    layer.diff_id = image_->config.diff_ids[i];
+    layer.sources = {image_->ref.name()};
+    ASSIGN_OR_RETURN(tree, environment_->parts.snapshots->FromLayer(tree, layer, label));
+  }
+  return std::vector<solver::ResultPtr>{std::make_shared<TreeResult>(std::move(tree))};
+}
+
+}  // namespace cachalot::op

@@ -1,0 +1,31 @@
+// Source operation "docker-image://": an image's tree from a registry.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "op/environment.h"
+#include "op/image_resolver.h"
+#include "solver/solver.h"
+
+namespace cachalot::op {
+
+class ImageSource : public solver::Operation {
+ public:
+  ImageSource(llb::VertexPtr vertex, EnvironmentPtr environment) : vertex_(std::move(vertex)), environment_(std::move(environment)) {}
+  absl::StatusOr<solver::CacheMap> DescribeCache(const solver::OpContext& context) override;
+  absl::StatusOr<std::string> ContentDigest(int index, const solver::ResultPtr& input, const solver::OpContext& context) override;
+  absl::StatusOr<std::vector<solver::ResultPtr>> Run(const std::vector<solver::ResultPtr>& inputs, const solver::OpContext& context) override;
+
+ private:
+  absl::Status Resolve(const solver::OpContext& context);
+
+  const llb::VertexPtr vertex_;
+  const EnvironmentPtr environment_;
+  ResolvedManifestPtr image_;
+  std::size_t layer_count_ = 0;
+};
+
+}  // namespace cachalot::op

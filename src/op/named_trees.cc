@@ -1,0 +1,65 @@
+#include "op/named_trees.h"
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+
+namespace cachalot::op {
+
+NamedTrees::Lease::~Lease() {
+  if (owner_ == nullptr) return;
+  snapshot_.reset();
+  owner_->Release(slot_);
+}
+
+void NamedTrees::Release(const std::string& slot) {
+  slots_.Lock()->erase(slot);
+  slots_.NotifyAll();
+}
+
+absl::StatusOr<NamedTrees::LeasePtr> NamedTrees::Reserve(const std::string& name, llb::CacheSharing sharing, const CancelToken& cancel) {
+  const CancelToken::Registration wake = cancel.OnCancel([this] {
+    slots_.Lock();  // so that no waiter is between its look at the token and its sleep
+    slots_.NotifyAll();
+  });
+  auto slots = slots_.Lock();
+  for (int number = 0;; ++number) {
+    const std::string key = number == 0 ? name : absl::StrCat(name, "#", number);
+    auto found = slots->find(key);
+    if (found != slots->end() && sharing == llb::CacheSharing::kShared) {
+      if (LeasePtr lease = found->second.lock()) return lease;
+    }
+    if (found != slots->end() && sharing == llb::CacheSharing::kLocked) {
+      slots.Wait([&](const Slots& all) { return all.count(key) == 0 || cancel.cancelled(); });
+      RETURN_IF_ERROR(cancel.status());
+    } else if (found != slots->end()) {
+      continue;
+    }
+    auto lease = std::make_shared<Lease>();
+    lease->owner_ = this;
+    lease->slot_ = key;
+    (*slots)[key] = sharing == llb::CacheSharing::kShared ? lease : nullptr;
+    return lease;
+  }
+}
+
+absl::Status NamedTrees::Fill(Lease& lease, const snapshot::SnapshotPtr& parent, const snapshot::Label& label) {
+  std::lock_guard lock(lease.filling_);
+  if (lease.snapshot_ != nullptr) return absl::OkStatus();
+  ASSIGN_OR_RETURN(snapshot::SnapshotPtr snapshot, snapshots_->FindNamed(lease.slot_));
+  if (snapshot == nullptr) {
+    ASSIGN_OR_RETURN(snapshot, snapshots_->Prepare(parent, label));
+    RETURN_IF_ERROR(snapshots_->SetName(snapshot, lease.slot_));
+    RETURN_IF_ERROR(snapshots_->Keep(snapshot));
+  }
+  lease.snapshot_ = std::move(snapshot);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<NamedTrees::LeasePtr> NamedTrees::Acquire(const std::string& name, llb::CacheSharing sharing, const snapshot::SnapshotPtr& parent,
+                                                         const snapshot::Label& label, const CancelToken& cancel) {
+  ASSIGN_OR_RETURN(LeasePtr lease, Reserve(name, sharing, cancel));
+  RETURN_IF_ERROR(Fill(*lease, parent, label));
+  return lease;
+}
+
+}  // namespace cachalot::op

@@ -1,0 +1,54 @@
+// Trees that live on between builds under a name and change: cache mounts and local sources.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "base/cancel.h"
+#include "base/guarded.h"
+#include "llb/op.h"
+#include "snapshot/snapshots.h"
+
+namespace cachalot::op {
+
+// Who may use which named tree now. A name has slots, each with its own tree: one is enough until two exclusive users meet.
+// Thread-safe; outlives its leases.
+class NamedTrees {
+ public:
+  explicit NamedTrees(snapshot::Snapshots* snapshots) : snapshots_(snapshots) {}
+
+  // The use of one active snapshot. Gives it back on destruction; the snapshot stays.
+  class Lease {
+   public:
+    ~Lease();
+    const snapshot::SnapshotPtr& snapshot() const { return snapshot_; }
+
+   private:
+    friend class NamedTrees;
+    NamedTrees* owner_ = nullptr;
+    std::string slot_;
+    std::mutex filling_;  // held while the tree is found or made
+    snapshot::SnapshotPtr snapshot_;
+  };
+  using LeasePtr = std::shared_ptr<Lease>;
+
+  // A tree of that name. kShared joins other shared users; kPrivate takes one that nobody uses; kLocked waits for the one
+  // there is. What does not exist yet is made as a child of `parent`.
+  absl::StatusOr<LeasePtr> Acquire(const std::string& name, llb::CacheSharing sharing, const snapshot::SnapshotPtr& parent, const snapshot::Label& label,
+                                   const CancelToken& cancel);
+
+ private:
+  using Slots = std::map<std::string, std::weak_ptr<Lease>>;  // slots in use; the lease is that of shared users
+  absl::StatusOr<LeasePtr> Reserve(const std::string& name, llb::CacheSharing sharing, const CancelToken& cancel);
+  absl::Status Fill(Lease& lease, const snapshot::SnapshotPtr& parent, const snapshot::Label& label);
+  void Release(const std::string& slot);
+
+  snapshot::Snapshots* const snapshots_;
+  Guarded<Slots> slots_;
+};
+
+}  // namespace cachalot::op
