@@ -150,12 +150,3 @@ absl::Status AttachedSession::FinalizeExport(const std::map<std::string, std::st
 }
 
 }  // namespace cachalot::session
-namespace cachalot::session {
-absl::StatusOr<SyncStats> AttachedSession::SyncDirectory(const SyncRequest&, const std::string&, const std::function<void(const SyncStats&)>&,
-                                                         const CancelToken&) {
-  return absl::UnimplementedError("x");
-}
-absl::Status AttachedSession::SendDirectory(const std::vector<OutputTree>&, int, const std::function<void(std::int64_t bytes)>&, const CancelToken&) {
-  return absl::UnimplementedError("x");
-}
-}  // namespace cachalot::session

@@ -1,0 +1,120 @@
+#include "session/tree/stat.h"
+
+#include <linux/limits.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+
+namespace cachalot::session {
+namespace {
+
+constexpr std::pair<mode_t, std::uint32_t> kTypes[] = {{S_IFREG, 0},
+                                                       {S_IFDIR, kModeDir},
+                                                       {S_IFLNK, kModeSymlink},
+                                                       {S_IFBLK, kModeDevice},
+                                                       {S_IFCHR, kModeDevice | kModeCharDevice},
+                                                       {S_IFIFO, kModeNamedPipe},
+                                                       {S_IFSOCK, kModeSocket}};
+constexpr std::pair<mode_t, std::uint32_t> kBits[] = {{S_ISUID, kModeSetuid}, {S_ISGID, kModeSetgid}, {S_ISVTX, kModeSticky}};
+
+// The attributes that are compared; a system.posix_acl may be rewritten by the file system.
+bool IsComparedXattr(absl::string_view name) { return IsAcceptedXattr(name) && !absl::StartsWith(name, "system."); }
+
+}  // namespace
+
+std::uint32_t GoMode(mode_t mode) {
+  std::uint32_t result = mode & 0777;
+  for (const auto& [unix_type, go_type] : kTypes) {
+    if ((mode & S_IFMT) == unix_type) {
+      result |= go_type;
+    }
+  }
+  for (const auto& [unix_bit, go_bit] : kBits) {
+    if ((mode & unix_bit) != 0) {
+      result |= go_bit;
+    }
+  }
+  return result;
+}
+
+absl::StatusOr<mode_t> UnixMode(std::uint32_t go_mode) {
+  mode_t result = go_mode & 0777;
+  for (const auto& [unix_bit, go_bit] : kBits) {
+    if ((go_mode & go_bit) != 0) {
+      result |= unix_bit;
+    }
+  }
+  for (const auto& [unix_type, go_type] : kTypes) {
+    if ((go_mode & kModeType) == go_type && unix_type != S_IFSOCK) {
+      return result | unix_type;
+    }
+  }
+  return absl::InvalidArgumentError(absl::StrCat("file mode ", absl::Hex(go_mode), " cannot be represented"));
+}
+
+timespec TimespecOf(std::int64_t nanoseconds) {
+  constexpr std::int64_t kBillion = 1'000'000'000;
+  std::int64_t seconds = nanoseconds / kBillion;
+  std::int64_t rest = nanoseconds % kBillion;
+  if (rest < 0) {
+    rest += kBillion;
+    --seconds;
+  }
+  timespec result{};
+  result.tv_sec = seconds;
+  result.tv_nsec = rest;
+  return result;
+}
+
+Xattrs ReadXattrs(int directory, const std::string& name) {
+  Xattrs result;
+  // There is no llistxattrat on the kernels that we support.
+  const std::string path = absl::StrCat("/proc/self/fd/", directory, "/", name);
+  char names[4096];
+  std::string long_names;
+  const char* list = names;
+  ssize_t size = llistxattr(path.c_str(), names, sizeof(names));
+  if (size < 0 && errno == ERANGE) {
+    long_names.resize(XATTR_LIST_MAX);
+    size = llistxattr(path.c_str(), long_names.data(), long_names.size());
+    list = long_names.data();
+  }
+  std::string value;
+  for (const char* at = list; size > 0 && at < list + size; at += std::char_traits<char>::length(at) + 1) {
+    value.resize(XATTR_SIZE_MAX);
+    const ssize_t value_size = lgetxattr(path.c_str(), at, value.data(), value.size());
+    if (value_size >= 0) {
+      result[at] = value.substr(0, static_cast<std::size_t>(value_size));
+    }
+  }
+  return result;
+}
+
+bool IsAcceptedXattr(absl::string_view name) {
+  if (absl::StartsWith(name, "user.")) {
+    return !absl::StartsWith(name, "user.overlay.");
+  }
+  return name == "security.capability" || name == "system.posix_acl_access" || name == "system.posix_acl_default";
+}
+
+bool SameXattrs(const Xattrs& a, const Xattrs& b) {
+  const auto covers = [](const Xattrs& all, const Xattrs& some) {
+    for (const auto& [name, value] : some) {
+      if (!IsComparedXattr(name)) {
+        continue;
+      }
+      const auto found = all.find(name);
+      if (found == all.end() || found->second != value) {
+        return false;
+      }
+    }
+    return true;
+  };
+  return covers(a, b) && covers(b, a);
+}
+
+}  // namespace cachalot::session
