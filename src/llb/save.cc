@@ -50,8 +50,7 @@ class SourceWriter {
     const auto known = index_.find(&info);
     if (known != index_.end()) return known->second;
     auto equal = std::find_if(written_.begin(), written_.end(), [&info](const SourceInfo* other) {
-      return other->filename == info.filename && other->data == info.data && other->language == info.language &&
-             other->definition == info.definition;
+      return other->filename == info.filename && other->data == info.data && other->language == info.language && other->definition == info.definition;
     });
     const int index = static_cast<int>(equal - written_.begin());
     if (equal == written_.end()) {

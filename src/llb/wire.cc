@@ -110,7 +110,10 @@ void EncodeKind(const PassthroughOp& op, pb::Op& message) {
 absl::Status DecodeOp(const pb::Op& message, Vertex& vertex) {
   if (message.has_platform()) {
     const pb::Platform& platform = message.platform();
-    vertex.platform = oci::Platform{platform.os(), platform.architecture(), platform.variant(), platform.osversion(),
+    vertex.platform = oci::Platform{platform.os(),
+                                    platform.architecture(),
+                                    platform.variant(),
+                                    platform.osversion(),
                                     {platform.osfeatures().begin(), platform.osfeatures().end()}};
   }
   vertex.constraints.assign(message.constraints().filter().begin(), message.constraints().filter().end());

@@ -159,8 +159,8 @@ absl::Status DecodeFile(const pb::FileOp& message, int input_count, FileOp& op) 
   for (const pb::FileAction& action : message.actions()) {
     const int trees = input_count + static_cast<int>(op.actions.size());
     if (action.input() < -1 || action.input() >= trees || action.secondaryinput() < -1 || action.secondaryinput() >= trees) {
-      return absl::InvalidArgumentError(absl::StrCat("invalid input index for action ", op.actions.size(), ": ", action.input(), ", ",
-                                                     action.secondaryinput(), " of ", trees));
+      return absl::InvalidArgumentError(
+          absl::StrCat("invalid input index for action ", op.actions.size(), ": ", action.input(), ", ", action.secondaryinput(), " of ", trees));
     }
     if (action.output() < -1 || action.output() >= message.actions_size()) {
       return absl::InvalidArgumentError(absl::StrCat("invalid output index for action ", op.actions.size(), ": ", action.output()));

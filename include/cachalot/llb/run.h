@@ -18,7 +18,7 @@ struct MountOptions {
   std::string selector = {};  // the path within the source that is mounted
   bool no_output = false;     // writable, but what is written is dropped
   ContentCache content_cache = ContentCache::kDefault;
-  std::optional<CacheMount> cache = {};        // a directory that persists between builds; its source is what it starts from
+  std::optional<CacheMount> cache = {};         // a directory that persists between builds; its source is what it starts from
   std::optional<std::int64_t> tmpfs_size = {};  // a tmpfs of at most this many bytes, 0 for no limit; its source must be scratch
 };
 

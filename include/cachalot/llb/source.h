@@ -15,9 +15,9 @@ enum class ResolveMode { kDefault, kForcePull, kPreferLocal };
 
 struct ImageOptions {
   ResolveMode resolve_mode = ResolveMode::kDefault;
-  bool internal = false;           // the daemon's records show it as its own, not as the user's
+  bool internal = false;                // the daemon's records show it as its own, not as the user's
   std::optional<int> layer_limit = {};  // only the first layers
-  std::string checksum = {};       // the digest that the manifest must have
+  std::string checksum = {};            // the digest that the manifest must have
   Constraints constraints = {};
 };
 struct LocalOptions {
@@ -28,7 +28,7 @@ struct LocalOptions {
   std::string shared_key_hint = {};            // what stays the same between transfers of one directory
   std::string differ = {};                     // "none" or "metadata" (the default)
   bool differ_required = false;
-  bool metadata_only = false;  // send no contents...
+  bool metadata_only = false;                              // send no contents...
   std::vector<std::string> metadata_only_exceptions = {};  // ...except of these
   Constraints constraints = {};
 };
@@ -55,7 +55,7 @@ struct HttpOptions {
   int mode = 0;  // permission bits of the file, 0 for the default
   int uid = 0, gid = 0;
   std::string auth_header_secret = {};
-  std::string accept = {}, user_agent = {};  // request headers
+  std::string accept = {}, user_agent = {};     // request headers
   std::string signature = {}, public_key = {};  // a detached OpenPGP signature that must verify
   Constraints constraints = {};
 };

@@ -40,7 +40,7 @@ std::string PathBeneath(absl::string_view dir, absl::string_view path, bool keep
 
 struct FileActions::Entry {
   Action action;
-  State from = {};                                  // for copies
+  State from = {};                                    // for copies
   std::shared_ptr<const FileActions> made = nullptr;  // for copies: what makes the tree to copy from, on top of `from`
 };
 

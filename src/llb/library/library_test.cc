@@ -73,8 +73,7 @@ void ExpectGolden(const State& state, const std::string& name) {
 State ProcessGraph() {
   const State base = Image("busybox");
   const State tools = Image("docker.io/library/gcc:12", {.resolve_mode = ResolveMode::kForcePull});
-  const State context =
-      Local("context", {.session_id = "s", .exclude_patterns = {"*.o", "a&b<c>"}, .shared_key_hint = "context"});
+  const State context = Local("context", {.session_id = "s", .exclude_patterns = {"*.o", "a&b<c>"}, .shared_key_hint = "context"});
   RunOptions options;
   options.Shlex(R"(make -j2 "all of" 'it "now"' x\ y)")
       .AddMount("/src", context, {.selector = "lib"})
@@ -174,18 +173,11 @@ State SourceGraph() {
                                                .known_ssh_hosts = "key\n"}),
       Git("ssh://git@example.com:2222/r.git?x=y#z", {.known_ssh_hosts = "key\n", .ssh_socket = "other"}),
       Git("github.com/moby/buildkit", {.subdir = "docs"}),
-      Http("https://example.com/f", {.filename = "g",
-                                     .checksum = "sha256:00",
-                                     .mode = 0750,
-                                     .uid = 1,
-                                     .gid = 2,
-                                     .auth_header_secret = "h",
-                                     .accept = "a",
-                                     .user_agent = "u"}),
+      Http("https://example.com/f",
+           {.filename = "g", .checksum = "sha256:00", .mode = 0750, .uid = 1, .gid = 2, .auth_header_secret = "h", .accept = "a", .user_agent = "u"}),
       OciLayout("x@sha256:1234", {.session_id = "sess", .store_id = "store", .layer_limit = 2}),
-      Image("localhost:5000/x", {.resolve_mode = ResolveMode::kPreferLocal,
-                                 .internal = true,
-                                 .constraints = Constraints().For({"linux", "arm64", "", "", {}})}),
+      Image("localhost:5000/x",
+            {.resolve_mode = ResolveMode::kPreferLocal, .internal = true, .constraints = Constraints().For({"linux", "arm64", "", "", {}})}),
   });
 }
 

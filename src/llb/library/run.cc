@@ -17,9 +17,7 @@ struct PlannedMount {
   int output = -1;  // of the operation, -1 for none
 };
 
-bool LeavesTree(const MountOptions& options) {
-  return !options.readonly && !options.no_output && !options.cache && !options.tmpfs_size;
-}
+bool LeavesTree(const MountOptions& options) { return !options.readonly && !options.no_output && !options.cache && !options.tmpfs_size; }
 
 // The root and the other mounts in the order of their places, with their outputs counted in that order.
 std::vector<PlannedMount> PlanMounts(const Output& root, const RunOptions& options, std::vector<Output>& inputs) {
