@@ -74,6 +74,8 @@ struct HistoryEntry {
   std::string author;
   std::string comment;
   bool empty_layer = false;
+
+  friend bool operator==(const HistoryEntry&, const HistoryEntry&) = default;
 };
 
 // The run configuration: the "config" object of an image configuration, Docker's fields included.

@@ -32,6 +32,9 @@ struct Layer {
   oci::Digest diff_id;
   // Where the blob can be had when it is not in the blob store: "registry/repository" names, best first.
   std::vector<std::string> sources;
+  // What made the layer and when, for the history of images; filled in by Snapshots::Layers.
+  std::string description{};
+  std::optional<absl::Time> created_at{};
 };
 
 // Shown by `du`. The kinds are BuildKit's: "regular", "source.local", "source.git.checkout", "exec.cachemount",

@@ -1,0 +1,45 @@
+#include "export/exporter.h"
+
+#include "base/status_macros.h"
+#include "export/exporters.h"
+#include "export/image_writer.h"
+#include "export/options.h"
+#include "export/progress.h"
+
+namespace cachalot::exporting {
+namespace {
+
+absl::StatusOr<Response> Run(ExportOptions options, const Source& source, const Context& context, ExportVertex& vertex) {
+  switch (options.kind) {
+    case Kind::kImage: return ExportImage(std::move(options), source, context, vertex);
+    case Kind::kOci:
+    case Kind::kDocker: return ExportArchive(std::move(options), source, context, vertex);
+    case Kind::kTar: return ExportTar(options, source, context, vertex);
+    case Kind::kLocal: return ExportLocal(options, source, context, vertex);
+  }
+  return absl::InternalError("unknown kind of exporter");
+}
+
+// Annotations may come from the frontend, too; its own win.
+absl::Status AddFrontendAnnotations(const Source& source, ExportOptions& options) {
+  if (options.kind == Kind::kTar || options.kind == Kind::kLocal) return absl::OkStatus();
+  for (const auto& [key, value] : source.metadata) RETURN_IF_ERROR(options.annotations.Take(key, value).status());
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status CheckExport(const std::string& type, const std::map<std::string, std::string>& attrs) { return ParseOptions(type, attrs).status(); }
+
+absl::StatusOr<std::map<std::string, std::string>> Export(const std::string& type, const std::map<std::string, std::string>& attrs,
+                                                          const Source& source, const Context& context) {
+  ASSIGN_OR_RETURN(ExportOptions options, ParseOptions(type, attrs));
+  RETURN_IF_ERROR(AddFrontendAnnotations(source, options));
+  ExportVertex vertex(context, ExporterTitle(options.kind));
+  const Source merged = WithMetadata(source, options);
+  absl::StatusOr<Response> response = Run(std::move(options), merged, context, vertex);
+  vertex.Finish(response.status());
+  return response;
+}
+
+}  // namespace cachalot::exporting

@@ -1,0 +1,144 @@
+#include <fcntl.h>
+
+#include <functional>
+#include <set>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "base/status_macros.h"
+#include "codec/tar.h"
+#include "export/exporters.h"
+#include "export/image_writer.h"
+#include "export/tree_tar.h"
+#include "os/file.h"
+
+namespace cachalot::exporting {
+namespace {
+
+constexpr absl::Duration kReportInterval = absl::Milliseconds(100);
+
+// One platform's files, mounted.
+struct Tree {
+  std::string platform;
+  std::shared_ptr<snapshot::MountedTree> mount;
+  std::optional<absl::Time> epoch;
+
+  std::string Subdirectory() const { return absl::StrReplaceAll(platform, {{"/", "_"}}); }
+};
+
+absl::StatusOr<std::vector<Tree>> MountTrees(const ExportOptions& options, const Source& source, const Context& context) {
+  if (!source.multi_platform && source.platforms.size() > 1) {
+    return absl::InvalidArgumentError("unable to export multiple platforms without map");
+  }
+  std::vector<Tree> trees;
+  for (const PlatformResult& result : source.platforms) {
+    Tree tree;
+    ASSIGN_OR_RETURN(tree.platform, PlatformId(result, result.config));
+    ASSIGN_OR_RETURN(tree.epoch, EpochFor(options, source, tree.platform));
+    RETURN_IF_ERROR(context.snapshots->Materialize(result.tree, *context.fetcher, context.cancel));
+    ASSIGN_OR_RETURN(tree.mount, context.snapshots->MountTree(result.tree, /*readonly=*/true));
+    trees.push_back(std::move(tree));
+  }
+  return trees;
+}
+
+absl::Status WriteTrees(const std::vector<Tree>& trees, bool split, session::ByteSink& sink, const Context& context) {
+  codec::FunctionSink to([&](absl::string_view bytes) { return sink.Write(bytes); });
+  codec::TarWriter tar(&to);
+  for (const Tree& tree : trees) {
+    TreeTarOptions options{.prefix = "", .modification_time = tree.epoch};
+    if (split) {
+      options.prefix = absl::StrCat(tree.Subdirectory(), "/");
+      codec::TarEntry directory;
+      directory.path = options.prefix;
+      directory.type = codec::TarType::kDirectory;
+      directory.mode = 0755;
+      if (tree.epoch.has_value()) directory.mtime = absl::ToTimespec(*tree.epoch);
+      RETURN_IF_ERROR(tar.Add(directory));
+    }
+    RETURN_IF_ERROR(AddTree(tree.mount->path(), options, tar, context.cancel));
+  }
+  return tar.Finish();
+}
+
+// Notes every file of the directory; one that another platform has as well is an error.
+absl::Status CheckOverlap(int dir_fd, const std::string& path, const std::string& platform, std::map<std::string, std::string>& seen) {
+  ASSIGN_OR_RETURN(const std::vector<os::DirectoryEntry> entries, os::ListDirectory(dir_fd));
+  for (const os::DirectoryEntry& entry : entries) {
+    const std::string name = absl::StrCat(path, entry.name);
+    absl::StatusOr<UniqueFd> below = os::OpenBeneath(dir_fd, entry.name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    if (below.ok()) {
+      RETURN_IF_ERROR(CheckOverlap(below->get(), absl::StrCat(name, "/"), platform, seen));
+      continue;
+    }
+    const auto [first, is_new] = seen.emplace(name, platform);
+    if (!is_new) {
+      return absl::AlreadyExistsError(
+          absl::StrCat("cannot overwrite ", name, " from ", first->second, " with ", platform, " when split option is disabled"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Send(const std::vector<session::OutputTree>& trees, const std::string& label, const Context& context, ExportVertex& vertex) {
+  std::optional<absl::Time> started = vertex.Report(label, "transferring", 0, std::nullopt, /*done=*/false);
+  absl::Time last = *started;
+  std::int64_t total = 0;
+  const auto on_progress = [&](std::int64_t bytes) {
+    total = bytes;
+    if (context.clock->Now() - last < kReportInterval) return;
+    last = context.clock->Now();
+    vertex.Report(label, "transferring", bytes, started, /*done=*/false);
+  };
+  const absl::Status status = context.session->SendDirectory(trees, context.exporter_id, on_progress, context.cancel);
+  vertex.Report(label, "transferring", total, started, /*done=*/true);
+  return status;
+}
+
+session::OutputTree OutputOf(const Tree& tree, bool split) {
+  session::OutputTree out;
+  out.source = tree.mount->path();
+  if (split) out.subdirectory = tree.Subdirectory();
+  out.modification_time = tree.epoch;
+  return out;
+}
+
+}  // namespace
+
+absl::StatusOr<Response> ExportTar(const ExportOptions& options, const Source& source, const Context& context, ExportVertex& vertex) {
+  if (context.session == nullptr) return absl::FailedPreconditionError("no session to export to");
+  ASSIGN_OR_RETURN(const std::vector<Tree> trees, MountTrees(options, source, context));
+  ASSIGN_OR_RETURN(const std::unique_ptr<session::ByteSink> sink, context.session->OpenOutputFile({}, context.exporter_id, context.cancel));
+  RETURN_IF_ERROR(vertex.Run("sending tarball", [&]() -> absl::Status {
+    RETURN_IF_ERROR(WriteTrees(trees, source.multi_platform, *sink, context));
+    return sink->Close();
+  }));
+  return Response{};
+}
+
+absl::StatusOr<Response> ExportLocal(const ExportOptions& options, const Source& source, const Context& context, ExportVertex& vertex) {
+  if (context.session == nullptr) return absl::FailedPreconditionError("no session to export to");
+  ASSIGN_OR_RETURN(const std::vector<Tree> trees, MountTrees(options, source, context));
+  const bool split = options.platform_split.value_or(source.multi_platform);
+  if (split && options.delete_mode) {
+    // What the client has beside these files goes, so they have to come in one transfer.
+    std::vector<session::OutputTree> outputs;
+    for (const Tree& tree : trees) outputs.push_back(OutputOf(tree, split));
+    RETURN_IF_ERROR(Send(outputs, "copying files", context, vertex));
+    return Response{};
+  }
+  if (!split && trees.size() > 1) {
+    if (options.delete_mode) return absl::UnimplementedError("mode=delete of several platforms needs platform-split");
+    std::map<std::string, std::string> seen;
+    for (const Tree& tree : trees) {
+      ASSIGN_OR_RETURN(const UniqueFd directory, os::OpenDirectory(tree.mount->path()));
+      RETURN_IF_ERROR(CheckOverlap(directory.get(), "", tree.platform, seen));
+    }
+  }
+  for (const Tree& tree : trees) {
+    RETURN_IF_ERROR(Send({OutputOf(tree, split)}, split ? absl::StrCat("copying files ", tree.platform) : "copying files", context, vertex));
+  }
+  return Response{};
+}
+
+}  // namespace cachalot::exporting
