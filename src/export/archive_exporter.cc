@@ -138,8 +138,7 @@ absl::StatusOr<Response> ExportArchive(ExportOptions options, const Source& sour
   if (const auto it = source.metadata.find("image.name"); wanted == "*" && it != source.metadata.end()) wanted = it->second;
   ASSIGN_OR_RETURN(const std::vector<oci::Reference> names, ParseNames(wanted));
   if (!names.empty()) {
-    response["image.name"] =
-        absl::StrJoin(names, ",", [](std::string* out, const oci::Reference& ref) { absl::StrAppend(out, ref.str()); });
+    response["image.name"] = absl::StrJoin(names, ",", [](std::string* out, const oci::Reference& ref) { absl::StrAppend(out, ref.str()); });
   }
   ASSIGN_OR_RETURN(const std::unique_ptr<session::ByteSink> sink, context.session->OpenOutputFile(response, context.exporter_id, context.cancel));
   const absl::Status status = vertex.Run("sending tarball", [&]() -> absl::Status {

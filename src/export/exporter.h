@@ -22,15 +22,15 @@ namespace cachalot::exporting {
 
 // One platform's part of a result.
 struct PlatformResult {
-  std::string id;                     // "linux/amd64"; empty for a result without platforms
+  std::string id;  // "linux/amd64"; empty for a result without platforms
   std::optional<oci::Platform> platform;
-  snapshot::SnapshotPtr tree;         // null: scratch
-  std::string config;                 // image configuration (JSON) as the frontend gave it; empty: none
+  snapshot::SnapshotPtr tree;  // null: scratch
+  std::string config;          // image configuration (JSON) as the frontend gave it; empty: none
 };
 
 struct Source {
-  std::vector<PlatformResult> platforms;  // one, or one per platform
-  bool multi_platform = false;            // refs.platforms was given
+  std::vector<PlatformResult> platforms;        // one, or one per platform
+  bool multi_platform = false;                  // refs.platforms was given
   std::map<std::string, std::string> metadata;  // the frontend's result metadata
 };
 
@@ -50,8 +50,8 @@ struct Context {
 // Runs exporter `type` ("image", "oci", "docker", "tar", "local") with the request's attributes ("name", "push",
 // "compression", "dest", ...). Returns the exporter response ("containerimage.digest", "image.name", ...). An unknown type
 // or attribute value is an INVALID_ARGUMENT that names it.
-absl::StatusOr<std::map<std::string, std::string>> Export(const std::string& type, const std::map<std::string, std::string>& attrs, const Source& source,
-                                                          const Context& context);
+absl::StatusOr<std::map<std::string, std::string>> Export(const std::string& type, const std::map<std::string, std::string>& attrs,
+                                                          const Source& source, const Context& context);
 // Checks type and attributes before the build starts; the same errors as Export.
 absl::Status CheckExport(const std::string& type, const std::map<std::string, std::string>& attrs);
 

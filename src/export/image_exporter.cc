@@ -42,7 +42,8 @@ absl::Status PushOneBlob(const oci::Reference& ref, const PushedBlob& blob, cons
   return context.registry->PushBlob(ref, blob.descriptor, *context.blobs, sources, options);
 }
 
-absl::Status PushManifests(const oci::Reference& ref, const WrittenImage& image, bool by_digest, const registry::Options& options, const Context& context) {
+absl::Status PushManifests(const oci::Reference& ref, const WrittenImage& image, bool by_digest, const registry::Options& options,
+                           const Context& context) {
   const auto push = [&](const oci::Descriptor& descriptor, bool digest_only) -> absl::Status {
     ASSIGN_OR_RETURN(const std::string bytes, context.blobs->Read(descriptor.digest));
     return context.registry->PushManifest(ref, descriptor, bytes, digest_only, options);

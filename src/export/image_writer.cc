@@ -106,7 +106,8 @@ absl::StatusOr<std::vector<std::vector<snapshot::Layer>>> ImageWriter::ExportLay
   const absl::Status status = vertex_.Run("exporting layers", [&] {
     return ForEach(out.size(), kParallelLayers, [&](std::size_t i) -> absl::Status {
       if (source_.platforms[i].tree == nullptr) return absl::OkStatus();
-      ASSIGN_OR_RETURN(out[i], context_.snapshots->Layers(source_.platforms[i].tree, options_.compression, keep_remote_, *context_.fetcher, context_.cancel));
+      ASSIGN_OR_RETURN(out[i],
+                       context_.snapshots->Layers(source_.platforms[i].tree, options_.compression, keep_remote_, *context_.fetcher, context_.cancel));
       return absl::OkStatus();
     });
   });

@@ -23,7 +23,7 @@ struct WrittenManifest {
 };
 
 struct WrittenImage {
-  oci::Descriptor root;                    // of the index, or of the only manifest
+  oci::Descriptor root;  // of the index, or of the only manifest
   bool is_index = false;
   oci::Digest config;                      // of the only manifest
   std::vector<WrittenManifest> manifests;  // one per platform

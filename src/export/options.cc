@@ -73,30 +73,32 @@ Setter Text(std::string ExportOptions::*member) {
 using Setters = std::map<std::string, Setter>;
 
 const Setters& CommonSetters() {
-  static const Setters* setters = new Setters{
-      {"source-date-epoch", [](const std::string& key, const std::string& value, ExportOptions& options) -> absl::Status {
-         options.has_epoch = true;
-         ASSIGN_OR_RETURN(options.epoch, ParseEpoch(key, value));
-         return absl::OkStatus();
-       }}};
+  static const Setters* setters =
+      new Setters{{"source-date-epoch", [](const std::string& key, const std::string& value, ExportOptions& options) -> absl::Status {
+                     options.has_epoch = true;
+                     ASSIGN_OR_RETURN(options.epoch, ParseEpoch(key, value));
+                     return absl::OkStatus();
+                   }}};
   return *setters;
 }
 
 // Attributes of every image-shaped exporter.
 const Setters& ImageSetters() {
-  static const Setters* setters = new Setters{
-      {"name", Text(&ExportOptions::name)},
-      {"oci-mediatypes", Flag(&ExportOptions::oci_types, false)},
-      {"rewrite-timestamp", Flag(&ExportOptions::rewrite_timestamp, false)},
-      {"oci-artifact", Checked(false)},
-      {"attestation-inline", Checked(false)},
-      {"prefer-nondist-layers", Checked(false)},
-      {"compression", [](const std::string&, const std::string& value, ExportOptions& options) { return ParseCompression(value, options.compression); }},
-      {"compression-level", [](const std::string&, const std::string& value, ExportOptions& options) { return ParseLevel(value, options.compression); }},
-      {"force-compression", [](const std::string& key, const std::string& value, ExportOptions& options) -> absl::Status {
-         ASSIGN_OR_RETURN(options.compression.force, ParseBool(key, value, true));
-         return absl::OkStatus();
-       }}};
+  static const Setters* setters =
+      new Setters{{"name", Text(&ExportOptions::name)},
+                  {"oci-mediatypes", Flag(&ExportOptions::oci_types, false)},
+                  {"rewrite-timestamp", Flag(&ExportOptions::rewrite_timestamp, false)},
+                  {"oci-artifact", Checked(false)},
+                  {"attestation-inline", Checked(false)},
+                  {"prefer-nondist-layers", Checked(false)},
+                  {"compression",
+                   [](const std::string&, const std::string& value, ExportOptions& options) { return ParseCompression(value, options.compression); }},
+                  {"compression-level",
+                   [](const std::string&, const std::string& value, ExportOptions& options) { return ParseLevel(value, options.compression); }},
+                  {"force-compression", [](const std::string& key, const std::string& value, ExportOptions& options) -> absl::Status {
+                     ASSIGN_OR_RETURN(options.compression.force, ParseBool(key, value, true));
+                     return absl::OkStatus();
+                   }}};
   return *setters;
 }
 
@@ -123,19 +125,20 @@ const Setters& ArchiveSetters() {
 }
 
 const Setters& FileSetters() {
-  static const Setters* setters = new Setters{
-      {"platform-split", [](const std::string& key, const std::string& value, ExportOptions& options) -> absl::Status {
-         ASSIGN_OR_RETURN(options.platform_split, ParseBool(key, value, false));
-         return absl::OkStatus();
-       }},
-      {"mode", [](const std::string&, const std::string& value, ExportOptions& options) -> absl::Status {
-         const std::string mode = absl::AsciiStrToLower(absl::StripAsciiWhitespace(value));
-         if (!mode.empty() && mode != "copy" && mode != "delete") {
-           return absl::InvalidArgumentError(absl::StrCat("invalid local exporter mode \"", absl::CEscape(value), "\""));
-         }
-         options.delete_mode = mode == "delete";
-         return absl::OkStatus();
-       }}};
+  static const Setters* setters =
+      new Setters{{"platform-split",
+                   [](const std::string& key, const std::string& value, ExportOptions& options) -> absl::Status {
+                     ASSIGN_OR_RETURN(options.platform_split, ParseBool(key, value, false));
+                     return absl::OkStatus();
+                   }},
+                  {"mode", [](const std::string&, const std::string& value, ExportOptions& options) -> absl::Status {
+                     const std::string mode = absl::AsciiStrToLower(absl::StripAsciiWhitespace(value));
+                     if (!mode.empty() && mode != "copy" && mode != "delete") {
+                       return absl::InvalidArgumentError(absl::StrCat("invalid local exporter mode \"", absl::CEscape(value), "\""));
+                     }
+                     options.delete_mode = mode == "delete";
+                     return absl::OkStatus();
+                   }}};
   return *setters;
 }
 
