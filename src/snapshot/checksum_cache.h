@@ -1,10 +1,51 @@
+// The checksum trees of the snapshots in use lately, and their values in the metadata database.
 #pragma once
+
+#include <list>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+#include "base/guarded.h"
+#include "snapshot/checksum_tree.h"
 #include "store/database.h"
+
 namespace cachalot::snapshot {
+
+// Thread-safe. Bounded by the number of nodes of all trees.
 class ChecksumCache {
  public:
   explicit ChecksumCache(store::Database* database) : database_(database) {}
+
+  // A tree with the lock that its user holds.
+  struct Slot {
+    std::mutex mutex;
+    std::unique_ptr<ChecksumTree> tree;
+    std::size_t saved = 0;  // tree->hashed() when it was saved last
+  };
+  // The tree of a snapshot: from memory, from the database, or an empty one. One that is not immutable is never taken for one
+  // that is.
+  absl::StatusOr<std::shared_ptr<Slot>> Get(const std::string& snapshot, bool immutable);
+  // Call after use, with the slot's lock held: saves the tree when much was computed.
+  absl::Status Used(const std::string& snapshot, bool immutable, Slot& slot);
+  void Forget(const std::string& snapshot);
+
  private:
-  [[maybe_unused]] store::Database* database_;
+  struct Cache {
+    std::list<std::string> order;  // most recently used first
+    struct Entry {
+      std::shared_ptr<Slot> slot;
+      std::list<std::string>::iterator place;
+      std::size_t nodes = 0;
+    };
+    absl::flat_hash_map<std::string, Entry> entries;
+    std::size_t nodes = 0;
+  };
+
+  store::Database* const database_;
+  Guarded<Cache> cache_;
 };
-}
+
+}  // namespace cachalot::snapshot

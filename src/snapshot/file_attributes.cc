@@ -5,6 +5,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -20,37 +21,49 @@ namespace {
 
 // The calls for extended attributes take paths only; the last component is not followed by the l-variants.
 std::string PathAt(int dir_fd, const std::string& name) {
+  if (dir_fd == AT_FDCWD) return name;
   return name.empty() ? absl::StrCat(os::DescriptorPath(dir_fd), "/.") : absl::StrCat(os::DescriptorPath(dir_fd), "/", name);
+}
+
+constexpr std::size_t kMaxXattr = 64 * 1024;  // the kernel's bound of names and of each value
+
+template <typename List, typename Get>
+absl::StatusOr<std::map<std::string, std::string>> CollectXattrs(const List& list, const Get& get) {
+  std::map<std::string, std::string> xattrs;
+  char small[256];
+  ssize_t size = list(small, sizeof(small));
+  if (size == 0 || (size < 0 && (errno == ENOTSUP || errno == ENODATA))) return xattrs;
+  std::string names(small, std::max<ssize_t>(size, 0));
+  if (size < 0) {
+    names.resize(kMaxXattr);
+    size = list(names.data(), names.size());
+    if (size < 0) return ErrnoError("list extended attributes");
+    names.resize(size);
+  }
+  std::vector<char> value(kMaxXattr);
+  for (std::size_t at = 0; at < names.size();) {
+    const std::string key = names.c_str() + at;
+    at += key.size() + 1;
+    if (IsOverlayXattr(key)) continue;
+    const ssize_t n = get(key.c_str(), value.data(), value.size());
+    if (n >= 0) xattrs[key].assign(value.data(), n);
+  }
+  return xattrs;
 }
 
 }  // namespace
 
 bool IsOverlayXattr(absl::string_view key) { return absl::StartsWith(key, "trusted.overlay.") || absl::StartsWith(key, "user.overlay."); }
 
+absl::StatusOr<std::map<std::string, std::string>> ReadXattrs(int fd) {
+  return CollectXattrs([fd](char* names, std::size_t size) { return ::flistxattr(fd, names, size); },
+                       [fd](const char* key, char* value, std::size_t size) { return ::fgetxattr(fd, key, value, size); });
+}
+
 absl::StatusOr<std::map<std::string, std::string>> ReadXattrs(int dir_fd, const std::string& name) {
-  std::map<std::string, std::string> xattrs;
   const std::string path = PathAt(dir_fd, name);
-  char small[1024];
-  ssize_t size = ::llistxattr(path.c_str(), small, sizeof(small));
-  if (size == 0 || (size < 0 && (errno == ENOTSUP || errno == ENODATA))) return xattrs;
-  std::string names;
-  if (size > 0) {
-    names.assign(small, size);
-  } else {
-    names.resize(64 * 1024);
-    size = ::llistxattr(path.c_str(), names.data(), names.size());
-    if (size < 0) return ErrnoError(absl::StrCat("list xattrs of ", name));
-    names.resize(size);
-  }
-  std::vector<char> value(64 * 1024);
-  for (std::size_t at = 0; at < names.size();) {
-    const std::string key = names.c_str() + at;
-    at += key.size() + 1;
-    if (IsOverlayXattr(key)) continue;
-    const ssize_t n = ::lgetxattr(path.c_str(), key.c_str(), value.data(), value.size());
-    if (n >= 0) xattrs[key].assign(value.data(), n);
-  }
-  return xattrs;
+  return CollectXattrs([&](char* names, std::size_t size) { return ::llistxattr(path.c_str(), names, size); },
+                       [&](const char* key, char* value, std::size_t size) { return ::lgetxattr(path.c_str(), key, value, size); });
 }
 
 absl::Status SetXattr(int dir_fd, const std::string& name, const std::string& key, const std::string& value) {
@@ -75,7 +88,7 @@ absl::Status CopyDirectoryAttributes(const std::string& from, int dir_fd, const 
   ASSIGN_OR_RETURN(const UniqueFd source, os::OpenDirectory(from));
   struct stat status;
   if (::fstat(source.get(), &status) != 0) return ErrnoError(absl::StrCat("stat ", from));
-  ASSIGN_OR_RETURN(const auto xattrs, ReadXattrs(source.get(), ""));
+  ASSIGN_OR_RETURN(const auto xattrs, ReadXattrs(source.get()));
   const std::string target = PathAt(dir_fd, name);
   if (::lchown(target.c_str(), status.st_uid, status.st_gid) != 0 || ::chmod(target.c_str(), status.st_mode & 07777) != 0) {
     return ErrnoError(absl::StrCat("set owner and mode of ", name));

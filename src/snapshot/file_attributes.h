@@ -12,7 +12,9 @@
 
 namespace cachalot::snapshot {
 
-// All extended attributes of what `name` is in `dir_fd` (not followed), without overlayfs's own. With `name` empty: of `dir_fd`.
+// All extended attributes of an open file, without overlayfs's own.
+absl::StatusOr<std::map<std::string, std::string>> ReadXattrs(int fd);
+// The same of what `name` is in `dir_fd` (not followed).
 absl::StatusOr<std::map<std::string, std::string>> ReadXattrs(int dir_fd, const std::string& name);
 // Sets one; an attribute that the file system or our rights do not allow is left out.
 absl::Status SetXattr(int dir_fd, const std::string& name, const std::string& key, const std::string& value);

@@ -2,8 +2,6 @@
 namespace cachalot::snapshot {
 absl::StatusOr<SnapshotPtr> LocalSnapshots::Merge(const std::vector<SnapshotPtr>&, const Label&) { return absl::UnimplementedError("merge"); }
 absl::StatusOr<SnapshotPtr> LocalSnapshots::Diff(const SnapshotPtr&, const SnapshotPtr&, const Label&, BlobFetcher&, const CancelToken&) { return absl::UnimplementedError("diff"); }
-absl::StatusOr<std::vector<Layer>> LocalSnapshots::Layers(const SnapshotPtr&, const Compression&, bool, BlobFetcher&, const CancelToken&) { return absl::UnimplementedError("layers"); }
-absl::StatusOr<oci::Digest> LocalSnapshots::Checksum(const SnapshotPtr&, const ChecksumOptions&) { return absl::UnimplementedError("checksum"); }
 absl::StatusOr<std::vector<UsageRecord>> LocalSnapshots::DiskUsage(const std::vector<std::string>&) { return absl::UnimplementedError("du"); }
 absl::Status LocalSnapshots::Prune(const PrunePolicy&, const std::function<void(const UsageRecord&)>&) { return absl::UnimplementedError("prune"); }
 }

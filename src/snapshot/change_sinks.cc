@@ -1,0 +1,173 @@
+#include "snapshot/change_sinks.h"
+
+#include <fcntl.h>
+#include <sys/sendfile.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/path.h"
+#include "base/status.h"
+#include "base/status_macros.h"
+#include "os/file.h"
+#include "snapshot/apply_layer.h"
+#include "snapshot/file_attributes.h"
+
+namespace cachalot::snapshot {
+
+namespace {
+
+using codec::TarEntry;
+using codec::TarType;
+
+TarType TypeOf(mode_t mode) {
+  switch (mode & S_IFMT) {
+    case S_IFDIR: return TarType::kDirectory;
+    case S_IFLNK: return TarType::kSymlink;
+    case S_IFCHR: return TarType::kCharDevice;
+    case S_IFBLK: return TarType::kBlockDevice;
+    case S_IFIFO: return TarType::kFifo;
+    default: return TarType::kFile;
+  }
+}
+
+std::string InDirectoryOf(const std::string& path, absl::string_view name) {
+  const std::string directory = DirName(path);
+  return directory == "." ? std::string(name) : absl::StrCat(directory, "/", name);
+}
+
+absl::Status CopyData(int dir_fd, const std::string& name, int target) {
+  const UniqueFd source(::openat(dir_fd, name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+  if (!source.valid()) return ErrnoError(absl::StrCat("open ", name));
+  while (true) {
+    const ssize_t n = ::copy_file_range(source.get(), nullptr, target, nullptr, 1 << 30, 0);
+    if (n == 0) return absl::OkStatus();
+    if (n > 0) continue;
+    if (errno != EXDEV && errno != EINVAL && errno != EOPNOTSUPP && errno != ENOSYS) return ErrnoError(absl::StrCat("copy ", name));
+    const ssize_t sent = ::sendfile(target, source.get(), nullptr, 1 << 30);
+    if (sent < 0) return ErrnoError(absl::StrCat("copy ", name));
+    if (sent == 0) return absl::OkStatus();
+  }
+}
+
+}  // namespace
+
+absl::Status TarChangeSink::OnEntry(const std::string& path, int dir_fd, const std::string& name, const struct stat& status, const std::string& link) {
+  TarEntry entry;
+  entry.path = path;
+  entry.type = link.empty() ? TypeOf(status.st_mode) : TarType::kHardLink;
+  entry.mode = status.st_mode & 07777;
+  entry.uid = status.st_uid;
+  entry.gid = status.st_gid;
+  entry.mtime = {status.st_mtim.tv_sec, 0};
+  entry.link = link;
+  if (entry.type == TarType::kFile) entry.size = status.st_size;
+  if (entry.type == TarType::kSymlink) {
+    ASSIGN_OR_RETURN(entry.link, os::ReadLink(dir_fd, name));
+  }
+  if (entry.type == TarType::kCharDevice || entry.type == TarType::kBlockDevice) {
+    entry.device_major = major(status.st_rdev);
+    entry.device_minor = minor(status.st_rdev);
+  }
+  ASSIGN_OR_RETURN(entry.xattrs, ReadXattrs(dir_fd, name));
+  for (auto it = entry.xattrs.begin(); it != entry.xattrs.end();) {
+    it = it->first == "security.capability" || absl::StartsWith(it->first, "user.") ? std::next(it) : entry.xattrs.erase(it);
+  }
+  RETURN_IF_ERROR(tar_->Add(entry));
+  return entry.type == TarType::kFile && entry.size > 0 ? WriteData(dir_fd, name, entry.size) : absl::OkStatus();
+}
+
+absl::Status TarChangeSink::WriteData(int dir_fd, const std::string& name, std::int64_t size) {
+  const UniqueFd fd(::openat(dir_fd, name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+  if (!fd.valid()) return ErrnoError(absl::StrCat("open ", name));
+  while (size > 0) {
+    const ssize_t n = ::read(fd.get(), buffer_.data(), std::min<std::int64_t>(size, buffer_.size()));
+    if (n < 0) return ErrnoError(absl::StrCat("read ", name));
+    if (n == 0) return absl::DataLossError(absl::StrCat(name, " became shorter while it was read"));
+    RETURN_IF_ERROR(tar_->Write(absl::string_view(buffer_.data(), n)));
+    size -= n;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TarChangeSink::OnDeleted(const std::string& path) {
+  TarEntry entry;
+  entry.path = InDirectoryOf(path, absl::StrCat(kWhiteoutPrefix, BaseName(path)));
+  return tar_->Add(entry);
+}
+
+absl::Status TarChangeSink::OnOpaque(const std::string& path) {
+  TarEntry entry;
+  entry.path = absl::StrCat(path, "/", kOpaqueMarker);
+  return tar_->Add(entry);
+}
+
+// Targets lie in a directory that only this process knows and that has no links yet except those made here: paths are safe.
+std::string LinkChangeSink::PathOf(const std::string& path) const { return absl::StrCat(target_, "/", path); }
+
+absl::Status LinkChangeSink::OnEntry(const std::string& path, int dir_fd, const std::string& name, const struct stat& status, const std::string& link) {
+  any_ = true;
+  const std::string target = PathOf(path);
+  if (!link.empty() && ::linkat(AT_FDCWD, PathOf(link).c_str(), AT_FDCWD, target.c_str(), 0) == 0) return absl::OkStatus();
+  if (!S_ISDIR(status.st_mode)) return Link(path, dir_fd, name, status);
+  if (::mkdir(target.c_str(), 0700) != 0) return ErrnoError(absl::StrCat("mkdir ", path));
+  directory_times_.emplace_back(target, status.st_mtim);
+  return CopyDirectoryAttributes(absl::StrCat(os::DescriptorPath(dir_fd), "/", name), AT_FDCWD, target);
+}
+
+absl::Status LinkChangeSink::Link(const std::string& path, int dir_fd, const std::string& name, const struct stat& status) {
+  const std::string target = PathOf(path);
+  if (::linkat(dir_fd, name.c_str(), AT_FDCWD, target.c_str(), 0) == 0) return absl::OkStatus();
+  for (const std::string& source : sources_) {
+    const std::string original = absl::StrCat(source, "/", path);
+    struct stat found;
+    if (::lstat(original.c_str(), &found) != 0) {
+      if (errno == ENOENT) continue;
+      break;  // a link or a file on the way: this path means something else in that layer
+    }
+    if (found.st_mode == status.st_mode && found.st_size == status.st_size && ::linkat(AT_FDCWD, original.c_str(), AT_FDCWD, target.c_str(), 0) == 0) {
+      return absl::OkStatus();
+    }
+    break;
+  }
+  if (S_ISLNK(status.st_mode)) {
+    ASSIGN_OR_RETURN(const std::string link, os::ReadLink(dir_fd, name));
+    if (::symlink(link.c_str(), target.c_str()) != 0) return ErrnoError(absl::StrCat("link ", path));
+  } else if (S_ISREG(status.st_mode)) {
+    ASSIGN_OR_RETURN(const UniqueFd fd, os::Open(target, O_WRONLY | O_CREAT | O_EXCL, 0600));
+    RETURN_IF_ERROR(CopyData(dir_fd, name, fd.get()));
+  } else if (::mknod(target.c_str(), status.st_mode, status.st_rdev) != 0) {
+    return ErrnoError(absl::StrCat("create ", path));
+  }
+  if (::lchown(target.c_str(), status.st_uid, status.st_gid) != 0) return ErrnoError(absl::StrCat("chown ", path));
+  if (!S_ISLNK(status.st_mode) && ::chmod(target.c_str(), status.st_mode & 07777) != 0) return ErrnoError(absl::StrCat("chmod ", path));
+  ASSIGN_OR_RETURN(const auto xattrs, ReadXattrs(dir_fd, name));
+  for (const auto& [key, value] : xattrs) RETURN_IF_ERROR(SetXattr(AT_FDCWD, target, key, value));
+  const timespec times[2] = {status.st_atim, status.st_mtim};
+  if (::utimensat(AT_FDCWD, target.c_str(), times, AT_SYMLINK_NOFOLLOW) != 0) return ErrnoError(absl::StrCat("set times of ", path));
+  return absl::OkStatus();
+}
+
+absl::Status LinkChangeSink::OnDeleted(const std::string& path) {
+  any_ = whiteouts_ = true;
+  if (::mknod(PathOf(path).c_str(), S_IFCHR, makedev(0, 0)) != 0) return ErrnoError(absl::StrCat("whiteout ", path));
+  return absl::OkStatus();
+}
+
+absl::Status LinkChangeSink::OnOpaque(const std::string& path) {
+  any_ = whiteouts_ = true;
+  return MarkOpaque(AT_FDCWD, PathOf(path));
+}
+
+absl::Status LinkChangeSink::Finish() {
+  for (const auto& [path, mtime] : directory_times_) {
+    const timespec times[2] = {mtime, mtime};
+    if (::utimensat(AT_FDCWD, path.c_str(), times, AT_SYMLINK_NOFOLLOW) != 0) return ErrnoError(absl::StrCat("set times of ", path));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace cachalot::snapshot

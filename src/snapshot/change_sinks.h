@@ -1,0 +1,54 @@
+// Where a layer's changes go: into a tar archive, or into another layer's directory.
+#pragma once
+
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "codec/tar.h"
+#include "snapshot/layer_walk.h"
+
+namespace cachalot::snapshot {
+
+// Writes the changes as an OCI layer: whiteouts as ".wh." files, times cut to seconds, of the extended attributes capabilities
+// and user.*. Equal changes give equal bytes.
+class TarChangeSink : public ChangeSink {
+ public:
+  explicit TarChangeSink(codec::TarWriter* tar) : tar_(tar), buffer_(codec::kBlockSize) {}
+  absl::Status OnEntry(const std::string& path, int dir_fd, const std::string& name, const struct stat& status, const std::string& link) override;
+  absl::Status OnDeleted(const std::string& path) override;
+  absl::Status OnOpaque(const std::string& path) override;
+
+ private:
+  absl::Status WriteData(int dir_fd, const std::string& name, std::int64_t size);
+
+  codec::TarWriter* tar_;
+  std::vector<char> buffer_;
+};
+
+// Puts the changes into the directory of a new layer, files as hard links where possible, deletions as whiteouts.
+class LinkChangeSink : public ChangeSink {
+ public:
+  // `sources`: layer directories (topmost first) in which the files of a merged view are found, for linking; may be empty.
+  LinkChangeSink(std::string target, std::vector<std::string> sources) : target_(std::move(target)), sources_(std::move(sources)) {}
+  absl::Status OnEntry(const std::string& path, int dir_fd, const std::string& name, const struct stat& status, const std::string& link) override;
+  absl::Status OnDeleted(const std::string& path) override;
+  absl::Status OnOpaque(const std::string& path) override;
+  // Sets the directories' times. Last.
+  absl::Status Finish();
+  bool any() const { return any_; }
+  bool whiteouts() const { return whiteouts_; }
+
+ private:
+  std::string PathOf(const std::string& path) const;
+  absl::Status Link(const std::string& path, int dir_fd, const std::string& name, const struct stat& status);
+
+  const std::string target_;
+  const std::vector<std::string> sources_;
+  std::vector<std::pair<std::string, timespec>> directory_times_;
+  bool any_ = false, whiteouts_ = false;
+};
+
+}  // namespace cachalot::snapshot

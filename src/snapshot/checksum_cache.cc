@@ -1,0 +1,83 @@
+#include "snapshot/checksum_cache.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+
+namespace cachalot::snapshot {
+
+namespace {
+
+constexpr std::size_t kMaxNodes = 300'000;
+constexpr std::size_t kWorthSaving = 200;
+
+// A snapshot that was committed has another tree than it had before.
+std::string KeyOf(const std::string& snapshot, bool immutable) { return absl::StrCat(immutable ? "committed/" : "active/", snapshot); }
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<ChecksumCache::Slot>> ChecksumCache::Get(const std::string& snapshot, bool immutable) {
+  const std::string key = KeyOf(snapshot, immutable);
+  {
+    auto cache = cache_.Lock();
+    if (const auto found = cache->entries.find(key); found != cache->entries.end()) {
+      cache->order.splice(cache->order.begin(), cache->order, found->second.place);
+      return found->second.slot;
+    }
+  }
+  std::string value;
+  RETURN_IF_ERROR(database_->Read([&](store::Connection& connection) -> absl::Status {
+    ASSIGN_OR_RETURN(store::Statement query, connection.Prepare("SELECT tree FROM snapshot_checksums WHERE snapshot = ?1"));
+    query.Bind(snapshot);
+    ASSIGN_OR_RETURN(const bool found, query.Step());
+    if (found) value = query.Text(0);
+    return absl::OkStatus();
+  }));
+  auto slot = std::make_shared<Slot>();
+  slot->tree = ChecksumTree::Parse(value, immutable);
+  auto cache = cache_.Lock();
+  auto [entry, inserted] = cache->entries.try_emplace(key);
+  if (inserted) {
+    cache->order.push_front(key);
+    entry->second.slot = slot;
+    entry->second.place = cache->order.begin();
+  }
+  return entry->second.slot;
+}
+
+absl::Status ChecksumCache::Used(const std::string& snapshot, bool immutable, Slot& slot) {
+  const std::string key = KeyOf(snapshot, immutable);
+  {
+    auto cache = cache_.Lock();
+    if (const auto found = cache->entries.find(key); found != cache->entries.end()) {
+      cache->nodes += slot.tree->nodes() - found->second.nodes;
+      found->second.nodes = slot.tree->nodes();
+    }
+    while (cache->nodes > kMaxNodes && cache->order.size() > 1) {
+      const auto last = cache->entries.find(cache->order.back());
+      cache->nodes -= last->second.nodes;
+      cache->entries.erase(last);
+      cache->order.pop_back();
+    }
+  }
+  if (slot.tree->hashed() < slot.saved + kWorthSaving) return absl::OkStatus();
+  slot.saved = slot.tree->hashed();
+  const std::string value = slot.tree->Serialize();
+  return database_->Write([&](store::Connection& connection) {
+    return connection.Run("INSERT OR REPLACE INTO snapshot_checksums (snapshot, tree) VALUES (?1, ?2)", snapshot, store::Bytes{value});
+  });
+}
+
+void ChecksumCache::Forget(const std::string& snapshot) {
+  auto cache = cache_.Lock();
+  for (bool immutable : {false, true}) {
+    const auto found = cache->entries.find(KeyOf(snapshot, immutable));
+    if (found == cache->entries.end()) continue;
+    cache->nodes -= found->second.nodes;
+    cache->order.erase(found->second.place);
+    cache->entries.erase(found);
+  }
+}
+
+}  // namespace cachalot::snapshot

@@ -1,0 +1,250 @@
+#include "snapshot/checksum_tree.h"
+
+#include <fcntl.h>
+#include <sys/sysmacros.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <map>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/parallel.h"
+#include "base/path.h"
+#include "base/status.h"
+#include "base/status_macros.h"
+#include "codec/sha256.h"
+#include "os/file.h"
+#include "snapshot/file_attributes.h"
+
+namespace cachalot::snapshot {
+
+namespace {
+
+constexpr int kHelpers = 3;
+constexpr std::size_t kFilesPerPiece = 64;
+constexpr std::size_t kReadSize = 128 * 1024;
+constexpr int kMaxLinks = 255;
+// A file changed this short before it is read may change again without its times showing it.
+constexpr std::int64_t kRacyNs = 50'000'000;
+
+std::int64_t Nanos(const timespec& time) { return static_cast<std::int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec; }
+
+char TypeFlag(std::uint32_t mode) {
+  switch (mode & S_IFMT) {
+    case S_IFDIR: return '5';
+    case S_IFLNK: return '2';
+    case S_IFCHR: return '3';
+    case S_IFBLK: return '4';
+    case S_IFIFO: return '6';
+    default: return '0';
+  }
+}
+
+std::string HeaderText(const ChecksumNode& node, const std::map<std::string, std::string>& xattrs) {
+  const std::uint32_t mode = node.IsLink() ? 0777 : node.header.mode & 07777;
+  const bool device = S_ISCHR(node.header.mode) || S_ISBLK(node.header.mode);
+  const bool has_size = S_ISREG(node.header.mode) || S_ISSOCK(node.header.mode);
+  std::string text =
+      absl::StrCat("namemode", mode, "uid", node.header.uid, "gid", node.header.gid, "size", has_size ? node.identity.size : 0, "typeflag",
+                   std::string(1, TypeFlag(node.header.mode)), "linkname", node.link, "unamegnamedevmajor", device ? major(node.header.device) : 0, "devminor",
+                   device ? minor(node.header.device) : 0);
+  for (const auto& [key, value] : xattrs) {
+    if (key == "security.capability" || (!absl::StartsWith(key, "security.") && !absl::StartsWith(key, "system."))) absl::StrAppend(&text, key, value);
+  }
+  return text;
+}
+
+std::string Beneath(const std::string& path, const std::string& name) { return absl::StrCat(path, "/", name); }
+
+}  // namespace
+
+std::string DigestText(absl::string_view bytes) { return absl::StrCat("sha256:", absl::BytesToHexString(bytes)); }
+
+absl::Status ChecksumTree::Begin(const std::string& root, bool root_counts, WorkerPool* pool) {
+  ASSIGN_OR_RETURN(root_fd_, os::OpenDirectory(root));
+  root_counts_ = root_counts;
+  pool_ = pool;
+  if (!immutable_ || pass_ == 0) ++pass_;
+  ASSIGN_OR_RETURN(const struct stat status, os::Stat(root_fd_.get()));
+  Refresh(&root_, status);
+  return absl::OkStatus();
+}
+
+// Takes in what lstat says; drops what it disproves.
+void ChecksumTree::Refresh(ChecksumNode* node, const struct stat& status) {
+  const FileIdentity identity{status.st_ino, status.st_size, Nanos(status.st_mtim), Nanos(status.st_ctim)};
+  const ChecksumNode::Header header{status.st_mode, status.st_uid, status.st_gid, static_cast<std::uint64_t>(status.st_rdev)};
+  // A directory's ctime changes with its entries, its header does not.
+  const bool same = node->IsDirectory() ? node->header.mode == header.mode && node->header.uid == header.uid && node->header.gid == header.gid &&
+                                              node->identity.ctime_ns == identity.ctime_ns
+                                        : node->identity == identity;
+  if (immutable_ && node->header.mode != 0) return;
+  if (!same) {
+    node->digest.clear();
+    node->link.clear();
+  }
+  node->tree_digest.clear();
+  node->identity = identity;
+  node->header = header;
+}
+
+absl::Status ChecksumTree::ListOne(ChecksumNode* node, const std::string& path) {
+  if (node->listed == pass_) return absl::OkStatus();
+  UniqueFd fd;
+  if (path.empty()) {
+    fd.reset(::openat(root_fd_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  } else {
+    fd.reset(::openat(root_fd_.get(), path.c_str() + 1, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  }
+  if (!fd.valid()) return ErrnoError(absl::StrCat("open ", path));
+  ASSIGN_OR_RETURN(std::vector<os::DirectoryEntry> entries, os::ListDirectory(fd.get()));
+  std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+  std::vector<std::unique_ptr<ChecksumNode>> before;
+  before.swap(node->children);
+  node->children.reserve(entries.size());
+  auto old = before.begin();
+  for (os::DirectoryEntry& entry : entries) {
+    struct stat status;
+    if (::fstatat(fd.get(), entry.name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) return ErrnoError(absl::StrCat("stat ", Beneath(path, entry.name)));
+    if (IsWhiteout(status)) continue;
+    while (old != before.end() && (*old)->name < entry.name) ++old;
+    std::unique_ptr<ChecksumNode> child;
+    if (old != before.end() && (*old)->name == entry.name && ((*old)->header.mode & S_IFMT) == (status.st_mode & S_IFMT)) {
+      child = std::move(*old++);
+    } else {
+      child = std::make_unique<ChecksumNode>();
+      child->name = std::move(entry.name);
+      ++nodes_;
+    }
+    Refresh(child.get(), status);
+    if (child->IsLink() && child->link.empty()) {
+      ASSIGN_OR_RETURN(child->link, os::ReadLink(fd.get(), child->name));
+    }
+    node->children.push_back(std::move(child));
+  }
+  node->listed = pass_;
+  return absl::OkStatus();
+}
+
+absl::Status ChecksumTree::List(ChecksumNode* node, const std::string& path) {
+  if (!node->IsDirectory()) return absl::OkStatus();
+  RETURN_IF_ERROR(ListOne(node, path));
+  for (const auto& child : node->children) {
+    if (child->IsDirectory()) RETURN_IF_ERROR(List(child.get(), Beneath(path, child->name)));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ChecksumNode*> ChecksumTree::Resolve(absl::string_view path, bool follow, std::string* resolved) {
+  std::string left = RootedPath(path).substr(1);
+  std::vector<ChecksumNode*> way = {&root_};
+  int links = 0;
+  const auto here = [&] {
+    std::string text;
+    for (std::size_t i = 1; i < way.size(); ++i) absl::StrAppend(&text, "/", way[i]->name);
+    return text;
+  };
+  while (!left.empty()) {
+    const std::size_t slash = left.find('/');
+    const std::string part = left.substr(0, slash);
+    left = slash == std::string::npos ? "" : left.substr(slash + 1);
+    if (part.empty() || part == ".") continue;
+    if (part == "..") {
+      if (way.size() > 1) way.pop_back();
+      continue;
+    }
+    if (!way.back()->IsDirectory()) return nullptr;
+    RETURN_IF_ERROR(ListOne(way.back(), here()));
+    const auto& children = way.back()->children;
+    const auto found = std::lower_bound(children.begin(), children.end(), part, [](const auto& child, const std::string& name) { return child->name < name; });
+    if (found == children.end() || (*found)->name != part) return nullptr;
+    ChecksumNode* const next = found->get();
+    if (!next->IsLink() || (!follow && left.empty())) {
+      way.push_back(next);
+      continue;
+    }
+    if (++links > kMaxLinks) return absl::InvalidArgumentError(absl::StrCat("too many links in ", path));
+    if (absl::StartsWith(next->link, "/")) way.resize(1);
+    left = absl::StrCat(next->link, "/", left);
+  }
+  if (resolved != nullptr) *resolved = here();
+  return way.back();
+}
+
+absl::Status ChecksumTree::HashOne(ChecksumNode* node, const std::string& path) const {
+  if (node == &root_ && !root_counts_) {
+    node->digest = codec::Sha256().FinishBytes();
+    return absl::OkStatus();
+  }
+  codec::Sha256 hash;
+  if (!S_ISREG(node->header.mode) && !node->IsDirectory()) {
+    hash.Update(HeaderText(*node, {}));
+    node->digest = hash.FinishBytes();
+    return absl::OkStatus();
+  }
+  timespec now;
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  const char* const relative = path.empty() ? "." : path.c_str() + 1;
+  const UniqueFd fd(::openat(root_fd_.get(), relative, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  if (!fd.valid()) return ErrnoError(absl::StrCat("open ", path));
+  ASSIGN_OR_RETURN(const auto xattrs, ReadXattrs(fd.get()));
+  hash.Update(HeaderText(*node, xattrs));
+  if (!node->IsDirectory() && node->identity.size > 0) {
+    thread_local std::vector<char> buffer(kReadSize);
+    while (true) {
+      const ssize_t n = ::read(fd.get(), buffer.data(), buffer.size());
+      if (n < 0) return ErrnoError(absl::StrCat("read ", path));
+      if (n == 0) break;
+      hash.Update(absl::string_view(buffer.data(), n));
+      if (n < static_cast<ssize_t>(buffer.size()) && n == node->identity.size) break;
+    }
+  }
+  node->digest = hash.FinishBytes();
+  if (node->identity.ctime_ns > Nanos(now) - kRacyNs) node->identity.ctime_ns = -1;
+  return absl::OkStatus();
+}
+
+absl::Status ChecksumTree::Hash(const std::vector<std::pair<ChecksumNode*, std::string>>& nodes) {
+  std::vector<std::pair<ChecksumNode*, const std::string*>> missing;
+  for (const auto& [node, path] : nodes) {
+    if (node->digest.empty()) missing.emplace_back(node, &path);
+  }
+  hashed_ += missing.size();
+  const std::size_t pieces = (missing.size() + kFilesPerPiece - 1) / kFilesPerPiece;
+  return ParallelFor(*pool_, kHelpers, pieces, [&](std::size_t piece) -> absl::Status {
+    for (std::size_t i = piece * kFilesPerPiece; i < std::min(missing.size(), (piece + 1) * kFilesPerPiece); ++i) {
+      RETURN_IF_ERROR(HashOne(missing[i].first, *missing[i].second));
+    }
+    return absl::OkStatus();
+  });
+}
+
+void ChecksumTree::CollectBeneath(ChecksumNode* node, const std::string& path, std::vector<std::pair<ChecksumNode*, std::string>>* nodes) {
+  if (node->digest.empty()) nodes->emplace_back(node, path);
+  for (const auto& child : node->children) {
+    if (child->digest.empty() || child->IsDirectory()) CollectBeneath(child.get(), Beneath(path, child->name), nodes);
+  }
+}
+
+const std::string& ChecksumTree::Combine(ChecksumNode* node) {
+  if (!node->IsDirectory()) return node->digest;
+  if (!node->tree_digest.empty()) return node->tree_digest;
+  codec::Sha256 hash;
+  hash.Update(absl::StrCat(absl::string_view("\0", 1), DigestText(node->digest)));
+  for (const auto& child : node->children) hash.Update(absl::StrCat(absl::string_view("\0", 1), child->name, DigestText(Combine(child.get()))));
+  node->tree_digest = hash.FinishBytes();
+  return node->tree_digest;
+}
+
+absl::StatusOr<std::string> ChecksumTree::DigestOf(ChecksumNode* node, const std::string& path) {
+  if (node->IsDirectory() && node->tree_digest.empty()) RETURN_IF_ERROR(List(node, path));
+  std::vector<std::pair<ChecksumNode*, std::string>> nodes;
+  if (!node->IsDirectory() || node->tree_digest.empty()) CollectBeneath(node, path, &nodes);
+  RETURN_IF_ERROR(Hash(nodes));
+  return DigestText(Combine(node));
+}
+
+}  // namespace cachalot::snapshot

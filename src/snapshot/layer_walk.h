@@ -1,0 +1,40 @@
+// What one overlayfs layer changes in the tree below it.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "base/cancel.h"
+
+namespace cachalot::snapshot {
+
+// Receives changes: a directory before what is in it, names in byte order. Paths are relative ("a/b").
+class ChangeSink {
+ public:
+  virtual ~ChangeSink() = default;
+  // A new or changed entry, `name` in `dir_fd`. `link` is the path of an earlier entry that is the same file (a hard link), or
+  // empty. A directory that is in both trees is merged, anything else replaces what was there.
+  virtual absl::Status OnEntry(const std::string& path, int dir_fd, const std::string& name, const struct stat& status, const std::string& link) = 0;
+  virtual absl::Status OnDeleted(const std::string& path) = 0;
+  // All that the trees below have in the directory is deleted (reported after the directory, before what is in it).
+  virtual absl::Status OnOpaque(const std::string& path) = 0;
+};
+
+struct LayerWalk {
+  std::string layer;  // the layer's directory
+  // The merged tree below it, or empty. Known trees make the outcome explicit: only what was there is deleted, entry by entry
+  // (no OnOpaque), and copied-up entries that are still as they were are left out, save the directories that lead to changes.
+  std::string base;
+  // The layer is a difference on its own: its deletions count although no base is known.
+  bool keep_whiteouts = false;
+};
+
+// Sockets are left out.
+absl::Status WalkLayer(const LayerWalk& walk, ChangeSink& sink, const CancelToken& cancel);
+
+// The changes that lead from one merged tree to another.
+absl::Status WalkDifference(const std::string& lower, const std::string& upper, ChangeSink& sink, const CancelToken& cancel);
+
+}  // namespace cachalot::snapshot

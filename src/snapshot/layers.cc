@@ -1,0 +1,200 @@
+// Snapshots as layers that travel: blobs are found, fetched, converted or made by diffing.
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/parallel.h"
+#include "base/status.h"
+#include "base/status_macros.h"
+#include "codec/compression.h"
+#include "codec/sha256.h"
+#include "codec/tar.h"
+#include "codec/write_behind.h"
+#include "snapshot/change_sinks.h"
+#include "snapshot/layer_walk.h"
+#include "snapshot/local_snapshots.h"
+
+namespace cachalot::snapshot {
+
+namespace {
+
+constexpr int kHelpers = 3;
+
+// The name under which a layer of this compression is remembered.
+std::string FormOf(const Compression& compression) {
+  return compression.level < 0 ? compression.type : absl::StrCat(compression.type, ":", compression.level);
+}
+
+std::string TypeOfForm(const std::string& form) { return form.substr(0, form.find(':')); }
+
+// Uncompressed bytes in, a compressed blob out; compression runs on a thread of its own.
+class BlobEncoder {
+ public:
+  static absl::StatusOr<std::unique_ptr<BlobEncoder>> Create(store::BlobStore& blobs, const Compression& compression) {
+    auto encoder = std::unique_ptr<BlobEncoder>(new BlobEncoder());
+    ASSIGN_OR_RETURN(encoder->writer_, blobs.NewWriter());
+    encoder->to_writer_ = std::make_unique<codec::FunctionSink>([writer = encoder->writer_.get()](absl::string_view bytes) { return writer->Write(bytes); });
+    ASSIGN_OR_RETURN(const codec::Compression kind, codec::ParseCompression(compression.type));
+    ASSIGN_OR_RETURN(encoder->compressor_, codec::NewCompressor(kind, compression.level, encoder->to_writer_.get()));
+    encoder->behind_ = std::make_unique<codec::WriteBehind>(encoder->compressor_.get());
+    encoder->digest_ = std::make_unique<codec::DigestingSink>(encoder->behind_.get());
+    return encoder;
+  }
+
+  codec::Sink& sink() { return *digest_; }
+
+  // The blob's digest and size, and the digest of what went in.
+  struct Outcome {
+    oci::Digest blob, diff_id;
+    std::int64_t size;
+  };
+  absl::StatusOr<Outcome> Finish() {
+    RETURN_IF_ERROR(behind_->Finish());
+    RETURN_IF_ERROR(compressor_->Finish());
+    Outcome outcome;
+    ASSIGN_OR_RETURN(outcome.blob, writer_->Commit());
+    outcome.size = writer_->written();
+    outcome.diff_id = oci::Digest::FromSha256Hex(digest_->FinishHex());
+    return outcome;
+  }
+
+ private:
+  BlobEncoder() = default;
+  // Destroyed from the last to the first: the thread goes before what it writes to.
+  std::unique_ptr<store::BlobWriter> writer_;
+  std::unique_ptr<codec::Sink> to_writer_;
+  std::unique_ptr<codec::Compressor> compressor_;
+  std::unique_ptr<codec::WriteBehind> behind_;
+  std::unique_ptr<codec::DigestingSink> digest_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::vector<Layer>> LocalSnapshots::Layers(const SnapshotPtr& snapshot, const Compression& compression, bool keep_remote, BlobFetcher& fetcher,
+                                                          const CancelToken& cancel) {
+  const std::vector<RecordPtr> chain = ChainOfRecords(RecordOf(snapshot));
+  std::vector<Layer> layers(chain.size());
+  RETURN_IF_ERROR(ParallelFor(*options_.cpu, kHelpers, chain.size(), [&](std::size_t i) -> absl::Status {
+    ASSIGN_OR_RETURN(layers[i], LayerFor(chain[i], compression, keep_remote, fetcher, cancel));
+    ASSIGN_OR_RETURN(const std::string type, oci::LayerCompression(layers[i].blob.media_type));
+    layers[i].blob.media_type = oci::LayerMediaType(type, compression.oci_media_types);
+    return absl::OkStatus();
+  }));
+  return layers;
+}
+
+absl::StatusOr<Layer> LocalSnapshots::LayerFor(const RecordPtr& record, const Compression& compression, bool keep_remote, BlobFetcher& fetcher,
+                                               const CancelToken& cancel) {
+  const std::string form = FormOf(compression);
+  const auto choose = [&](Layer* layer) {
+    auto table = table_.Lock();
+    if (record->state == State::kActive) return false;
+    auto best = record->layers.find(form);
+    for (auto it = record->layers.begin(); it != record->layers.end() && best == record->layers.end(); ++it) {
+      // A level is a wish for new blobs only, unless it is to be forced.
+      if (TypeOfForm(it->first) == compression.type && (compression.level < 0 || !compression.force)) best = it;
+    }
+    if (best == record->layers.end() && !compression.force) best = record->layers.begin();
+    if (best == record->layers.end()) return false;
+    *layer = {best->second.descriptor, record->diff_id, best->second.sources};
+    return true;
+  };
+  Layer layer;
+  if (choose(&layer)) {
+    if (options_.blobs->Has(layer.blob.digest) || (keep_remote && !layer.sources.empty())) return layer;
+    RETURN_IF_ERROR(EnsureBlob(layer, fetcher, cancel));
+    return layer;
+  }
+  RETURN_IF_ERROR(flights_.Once(absl::StrCat("layer/", record->id, "/", form), cancel, [&]() -> absl::Status {
+    if (choose(&layer)) return absl::OkStatus();
+    State state;
+    Layer other;
+    {
+      auto table = table_.Lock();
+      state = record->state;
+      if (!record->layers.empty()) other = {record->layers.begin()->second.descriptor, record->diff_id, record->layers.begin()->second.sources};
+    }
+    if (state == State::kActive) return absl::FailedPreconditionError(absl::StrCat("snapshot ", record->id, " is not committed"));
+    if (other.blob.digest.empty()) return MakeLayer(record, compression, form, cancel).status();
+    RETURN_IF_ERROR(EnsureBlob(other, fetcher, cancel));
+    return ConvertLayer(record, other, compression, form, cancel).status();
+  }));
+  if (!choose(&layer)) return absl::InternalError(absl::StrCat("layer of snapshot ", record->id, " was made, but is not there"));
+  return layer;
+}
+
+absl::StatusOr<Layer> LocalSnapshots::MakeLayer(const RecordPtr& record, const Compression& compression, const std::string& form, const CancelToken& cancel) {
+  std::string directory;
+  bool keep_whiteouts = false;
+  SnapshotPtr parent;
+  {
+    auto table = table_.Lock();
+    directory = LayerPath(*record);
+    keep_whiteouts = record->whiteouts;
+    if (record->parent != nullptr) parent = Refer(record->parent);
+  }
+  ASSIGN_OR_RETURN(std::unique_ptr<BlobEncoder> encoder, BlobEncoder::Create(*options_.blobs, compression));
+  std::shared_ptr<MountedTree> base;
+  if (parent != nullptr) {
+    ASSIGN_OR_RETURN(base, MountTree(parent, true));
+  }
+  codec::TarWriter tar(&encoder->sink());
+  TarChangeSink sink(&tar);
+  const absl::Status walked = WalkLayer({directory, base == nullptr ? "" : base->path(), keep_whiteouts}, sink, cancel);
+  if (!walked.ok()) return Annotate(walked, absl::StrCat("layer of snapshot ", record->id));
+  RETURN_IF_ERROR(tar.Finish());
+  ASSIGN_OR_RETURN(const BlobEncoder::Outcome outcome, encoder->Finish());
+  const std::shared_ptr<store::BlobPin> pin = options_.blobs->Pin(outcome.blob);
+  LayerBlob blob;
+  blob.descriptor.media_type = oci::LayerMediaType(compression.type, true);
+  blob.descriptor.digest = outcome.blob;
+  blob.descriptor.size = outcome.size;
+  RETURN_IF_ERROR(RememberLayer(record, form, blob, outcome.diff_id));
+  return Layer{blob.descriptor, outcome.diff_id, {}};
+}
+
+absl::StatusOr<Layer> LocalSnapshots::ConvertLayer(const RecordPtr& record, const Layer& from, const Compression& compression, const std::string& form,
+                                                   const CancelToken& cancel) {
+  const std::shared_ptr<store::BlobPin> source_pin = options_.blobs->Pin(from.blob.digest);
+  ASSIGN_OR_RETURN(UniqueFd fd, options_.blobs->Open(from.blob.digest));
+  ASSIGN_OR_RETURN(std::unique_ptr<codec::Source> plain,
+                   codec::NewAutoDecompressor(std::make_unique<codec::FdSource>(std::move(fd), from.blob.digest.str())));
+  ASSIGN_OR_RETURN(std::unique_ptr<BlobEncoder> encoder, BlobEncoder::Create(*options_.blobs, compression));
+  codec::FunctionSink cancellable([&](absl::string_view bytes) { return cancel.cancelled() ? cancel.status() : encoder->sink().Write(bytes); });
+  RETURN_IF_ERROR(codec::Copy(*plain, cancellable).status());
+  ASSIGN_OR_RETURN(const BlobEncoder::Outcome outcome, encoder->Finish());
+  if (outcome.diff_id != from.diff_id) {
+    return absl::DataLossError(absl::StrCat("layer ", from.blob.digest.str(), ": unexpected diff id: got ", outcome.diff_id.str(), ", expected ", from.diff_id.str()));
+  }
+  const std::shared_ptr<store::BlobPin> pin = options_.blobs->Pin(outcome.blob);
+  LayerBlob blob;
+  blob.descriptor = from.blob;
+  blob.descriptor.media_type = oci::LayerMediaType(compression.type, true);
+  blob.descriptor.digest = outcome.blob;
+  blob.descriptor.size = outcome.size;
+  RETURN_IF_ERROR(RememberLayer(record, form, blob, outcome.diff_id));
+  return Layer{blob.descriptor, outcome.diff_id, {}};
+}
+
+absl::Status LocalSnapshots::RememberLayer(const RecordPtr& record, const std::string& form, const LayerBlob& blob, const oci::Digest& diff_id) {
+  Record copy;
+  {
+    auto table = table_.Lock();
+    record->layers[form] = blob;
+    record->diff_id = diff_id;
+    // From now on a pulled layer of the same content finds this snapshot.
+    if (record->chain.empty() && (record->parent == nullptr || !record->parent->chain.empty())) {
+      record->chain = ChainOf(record->parent == nullptr ? "" : record->parent->chain, diff_id);
+      table->chains.try_emplace(record->chain, record->id);
+    }
+    if (record->size >= 0) record->size += blob.descriptor.size;
+    copy = *record;
+  }
+  return Write([&](store::Connection& connection) -> absl::Status {
+    RETURN_IF_ERROR(SaveRecord(connection, copy));
+    return SaveLayer(connection, copy.id, form, blob);
+  });
+}
+
+}  // namespace cachalot::snapshot
