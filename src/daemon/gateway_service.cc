@@ -1,0 +1,193 @@
+#include "daemon/gateway_service.h"
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "base/status.h"
+#include "base/status_macros.h"
+#include "daemon/rpc_error.h"
+#include "daemon/translate_gateway.h"
+#include "daemon/translate_progress.h"
+#include "daemon/translate_solve.h"
+
+namespace cachalot::daemon {
+
+namespace {
+
+namespace gateway = moby::buildkit::v1::frontend;
+
+constexpr char kBuildIdKey[] = "buildkit-controlapi-buildid";
+
+std::string BuildId(const grpc::CallbackServerContext& context) {
+  const auto& metadata = context.client_metadata();
+  const auto found = metadata.find(kBuildIdKey);
+  if (found == metadata.end() || metadata.count(kBuildIdKey) != 1) {
+    return "";
+  }
+  return std::string(found->second.data(), found->second.size());
+}
+
+absl::StatusOr<llb::RefPtr> FindRef(build::GatewayBuild& build, const std::string& id) {
+  if (id.empty()) {
+    return absl::NotFoundError("no such ref: the id is empty");
+  }
+  ASSIGN_OR_RETURN(llb::RefPtr ref, build.Find(id));
+  if (ref == nullptr) {
+    return absl::NotFoundError(absl::StrCat("empty ref: ", id));
+  }
+  return ref;
+}
+
+absl::Status Solve(build::GatewayBuild& build, const gateway::SolveRequest& request, gateway::SolveResponse* response) {
+  ASSIGN_OR_RETURN(const llb::FrontendResult result, build.bridge().Solve(DecodeGatewaySolve(request)));
+  if (!result.refs.empty() && !request.allowresultreturn()) {
+    return absl::FailedPreconditionError("solve did not return default result");
+  }
+  EncodeResult(result, request.allowresultarrayref(), build, response->mutable_result());
+  if (!request.allowresultreturn()) {
+    response->set_ref(request.allowresultarrayref() ? response->result().ref().id() : response->result().refdeprecated());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ResolveImage(llb::FrontendBridge& bridge, absl::string_view name, const gateway::ResolveSourceMetaRequest& request,
+                          gateway::ResolveSourceMetaResponse* response) {
+  ASSIGN_OR_RETURN(const llb::ResolvedImage image, bridge.ResolveImage(std::string(name), DecodeResolve(request)));
+  *response->mutable_source() = request.source();
+  response->mutable_image()->set_digest(image.digest.str());
+  if (!request.image().noconfig()) {
+    response->mutable_image()->set_config(image.config);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ResolveSource(llb::FrontendBridge& bridge, const gateway::ResolveSourceMetaRequest& request,
+                           gateway::ResolveSourceMetaResponse* response) {
+  if (!request.has_source()) {
+    return absl::InvalidArgumentError("source is required");
+  }
+  absl::string_view name = request.source().identifier();
+  if (absl::ConsumePrefix(&name, "docker-image://")) {
+    return ResolveImage(bridge, name, request, response);
+  }
+  const llb::SourceOp source{request.source().identifier(), {request.source().attrs().begin(), request.source().attrs().end()}};
+  ASSIGN_OR_RETURN(const llb::SourceOp pinned, bridge.ResolveSource(source, DecodeResolve(request)));
+  response->mutable_source()->set_identifier(pinned.identifier);
+  response->mutable_source()->mutable_attrs()->insert(pinned.attrs.begin(), pinned.attrs.end());
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+template <typename Work>
+GatewayService::Unary GatewayService::WithGateway(Context* context, const char* method, Work work) {
+  return RunUnary(calls_, [this, id = BuildId(*context), method, work = std::move(work)](const CancelToken& cancel) {
+    if (id.empty()) {
+      return ToGrpcStatus(absl::InvalidArgumentError(absl::StrCat("forwarding ", method, ": no buildid found in context")));
+    }
+    auto build = engine_.Gateway(id, cancel);
+    if (!build.ok()) {
+      return ToGrpcStatus(Annotate(build.status(), absl::StrCat("forwarding ", method)));
+    }
+    return ToBuildFailure(work(**build));
+  });
+}
+
+GatewayService::Unary GatewayService::Ping(Context* context, const gateway::PingRequest* request, gateway::PongResponse* response) {
+  return WithGateway(context, "Ping", [this, response](build::GatewayBuild&) {
+    EncodeCaps(response);
+    EncodeWorker(engine_.worker(), response->add_workers());
+    return absl::OkStatus();
+  });
+}
+
+GatewayService::Unary GatewayService::Solve(Context* context, const gateway::SolveRequest* request, gateway::SolveResponse* response) {
+  return WithGateway(context, "Solve", [=](build::GatewayBuild& build) { return daemon::Solve(build, *request, response); });
+}
+
+GatewayService::Unary GatewayService::ResolveImageConfig(Context* context, const gateway::ResolveImageConfigRequest* request,
+                                                         gateway::ResolveImageConfigResponse* response) {
+  return WithGateway(context, "ResolveImageConfig", [=](build::GatewayBuild& build) -> absl::Status {
+    ASSIGN_OR_RETURN(llb::ResolvedImage image, build.bridge().ResolveImage(request->ref(), DecodeResolve(*request)));
+    response->set_ref(std::move(image.ref));
+    response->set_digest(image.digest.str());
+    response->set_config(std::move(image.config));
+    return absl::OkStatus();
+  });
+}
+
+GatewayService::Unary GatewayService::ResolveSourceMeta(Context* context, const gateway::ResolveSourceMetaRequest* request,
+                                                        gateway::ResolveSourceMetaResponse* response) {
+  return WithGateway(context, "ResolveSourceMeta", [=](build::GatewayBuild& build) { return ResolveSource(build.bridge(), *request, response); });
+}
+
+GatewayService::Unary GatewayService::ReadFile(Context* context, const gateway::ReadFileRequest* request, gateway::ReadFileResponse* response) {
+  return WithGateway(context, "ReadFile", [=](build::GatewayBuild& build) -> absl::Status {
+    ASSIGN_OR_RETURN(const llb::RefPtr ref, FindRef(build, request->ref()));
+    ASSIGN_OR_RETURN(*response->mutable_data(),
+                     build.bridge().ReadFile(ref, request->filepath(), request->range().offset(), request->range().length()));
+    return absl::OkStatus();
+  });
+}
+
+GatewayService::Unary GatewayService::ReadDir(Context* context, const gateway::ReadDirRequest* request, gateway::ReadDirResponse* response) {
+  return WithGateway(context, "ReadDir", [=](build::GatewayBuild& build) -> absl::Status {
+    ASSIGN_OR_RETURN(const llb::RefPtr ref, FindRef(build, request->ref()));
+    ASSIGN_OR_RETURN(const auto entries, build.bridge().ReadDir(ref, request->dirpath(), request->includepattern()));
+    for (const auto& entry : entries) {
+      EncodeStat(entry, response->add_entries());
+    }
+    return absl::OkStatus();
+  });
+}
+
+GatewayService::Unary GatewayService::StatFile(Context* context, const gateway::StatFileRequest* request, gateway::StatFileResponse* response) {
+  return WithGateway(context, "StatFile", [=](build::GatewayBuild& build) -> absl::Status {
+    ASSIGN_OR_RETURN(const llb::RefPtr ref, FindRef(build, request->ref()));
+    ASSIGN_OR_RETURN(const llb::FileStat stat, build.bridge().StatFile(ref, request->path()));
+    EncodeStat(stat, response->mutable_stat());
+    return absl::OkStatus();
+  });
+}
+
+GatewayService::Unary GatewayService::Evaluate(Context* context, const gateway::EvaluateRequest* request, gateway::EvaluateResponse* response) {
+  return WithGateway(context, "Evaluate", [=](build::GatewayBuild& build) -> absl::Status {
+    ASSIGN_OR_RETURN(const llb::RefPtr ref, FindRef(build, request->ref()));
+    return ref->Evaluate(build.bridge().cancel());
+  });
+}
+
+GatewayService::Unary GatewayService::Inputs(Context* context, const gateway::InputsRequest* request, gateway::InputsResponse* response) {
+  return WithGateway(context, "Inputs", [=](build::GatewayBuild& build) -> absl::Status {
+    for (const auto& [name, definition] : build.inputs()) {
+      if (!(*response->mutable_definitions())[name].ParseFromString(definition)) {
+        return absl::InvalidArgumentError(absl::StrCat("input ", name, " is not a definition"));
+      }
+    }
+    return absl::OkStatus();
+  });
+}
+
+GatewayService::Unary GatewayService::Return(Context* context, const gateway::ReturnRequest* request, gateway::ReturnResponse* response) {
+  return WithGateway(context, "Return", [=](build::GatewayBuild& build) -> absl::Status {
+    if (request->has_error() && request->error().code() != 0) {
+      build.Return(DecodeError(request->error()));
+      return absl::OkStatus();
+    }
+    ASSIGN_OR_RETURN(llb::FrontendResult result, DecodeResult(request->result(), build));
+    build.Return(std::move(result));
+    return absl::OkStatus();
+  });
+}
+
+GatewayService::Unary GatewayService::Warn(Context* context, const gateway::WarnRequest* request, gateway::WarnResponse* response) {
+  return WithGateway(context, "Warn", [=](build::GatewayBuild& build) {
+    build.bridge().Warn(DecodeWarning(*request));
+    return absl::OkStatus();
+  });
+}
+
+}  // namespace cachalot::daemon
