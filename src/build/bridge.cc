@@ -1,0 +1,157 @@
+#include "build/bridge.h"
+
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "base/status.h"
+#include "base/status_macros.h"
+#include "build/tree_reader.h"
+#include "dockerfile/frontend.h"
+#include "oci/digest.h"
+#include "op/image_resolver.h"
+#include "op/result.h"
+#include "op/selectors.h"
+
+namespace cachalot::build {
+namespace {
+
+constexpr absl::string_view kImageScheme = "docker-image://";
+
+// Shows work that belongs to no operation as a vertex of its own.
+absl::Status ShowAsVertex(const op::Environment& environment, const std::string& name, const std::string& id, const std::function<absl::Status()>& work) {
+  solver::VertexEvent event;
+  event.digest = oci::Digest::Of(id).str();
+  event.name = name;
+  event.started = environment.parts.clock->Now();
+  environment.progress->OnVertex(event);
+  absl::Status status = work();
+  event.completed = environment.parts.clock->Now();
+  event.error = std::string(status.message());
+  environment.progress->OnVertex(event);
+  return status;
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<solver::ResultPtr>> SolveAll(BuildCore& core, const std::vector<llb::RefPtr>& refs) {
+  struct Collected {
+    std::mutex mutex;
+    std::condition_variable all;
+    std::size_t missing;
+    absl::Status failure;
+    std::vector<solver::ResultPtr> results;
+  };
+  auto collected = std::make_shared<Collected>();
+  collected->missing = refs.size();
+  collected->results.resize(refs.size());
+  CancelSource stop(core.cancel());
+  for (std::size_t i = 0; i < refs.size(); ++i) {
+    core.SolveAsync(refs[i], stop.token(), [collected, i](absl::StatusOr<solver::ResultPtr> result) {
+      std::lock_guard lock(collected->mutex);
+      if (result.ok()) {
+        collected->results[i] = *std::move(result);
+      } else if (collected->failure.ok()) {
+        collected->failure = result.status();
+      }
+      --collected->missing;
+      collected->all.notify_all();
+    });
+  }
+  std::unique_lock lock(collected->mutex);
+  collected->all.wait(lock, [&] { return collected->missing == 0 || !collected->failure.ok(); });
+  if (!collected->failure.ok()) {
+    const absl::Status failure = collected->failure;
+    lock.unlock();
+    stop.Cancel();
+    lock.lock();
+    collected->all.wait(lock, [&] { return collected->missing == 0; });
+    return failure;
+  }
+  return std::move(collected->results);
+}
+
+absl::StatusOr<llb::FrontendResult> Bridge::RunFrontend(const llb::SolveRequest& request) {
+  if (request.frontend == "dockerfile.v0") return dockerfile::NewFrontend()->Run(*this, request.options, request.inputs);
+  if (request.frontend == "gateway.v0") {
+    auto source = request.options.find("source");
+    return absl::UnimplementedError(absl::StrCat("frontend images are not supported: ", source == request.options.end() ? "gateway.v0" : source->second));
+  }
+  return absl::InvalidArgumentError(absl::StrCat("invalid frontend: ", request.frontend));
+}
+
+absl::StatusOr<llb::FrontendResult> Bridge::Solve(const llb::SolveRequest& request) {
+  RETURN_IF_ERROR(core_->cancel().status());
+  if (!request.definition.empty() && !request.frontend.empty()) {
+    return absl::InvalidArgumentError("cannot solve with both Definition and Frontend specified");
+  }
+  llb::FrontendResult result;
+  if (!request.frontend.empty()) {
+    ASSIGN_OR_RETURN(result, RunFrontend(request));
+  } else if (!request.definition.empty()) {
+    absl::StatusOr<llb::Edge> edge = llb::LoadDefinition(request.definition);
+    if (!edge.ok()) return Annotate(edge.status(), "failed to load LLB");
+    ASSIGN_OR_RETURN(result.ref, core_->NewRef(*std::move(edge)));
+  }
+  if (request.evaluate) {
+    std::vector<llb::RefPtr> refs;
+    if (result.ref != nullptr) refs.push_back(result.ref);
+    for (const auto& [platform, ref] : result.refs) refs.push_back(ref);
+    RETURN_IF_ERROR(SolveAll(*core_, refs).status());
+  }
+  return result;
+}
+
+absl::StatusOr<llb::ResolvedImage> Bridge::ResolveImage(const std::string& ref, const llb::ResolveOptions& options) {
+  const op::Environment& environment = *core_->environment();
+  if (!options.store_id.empty()) return absl::UnimplementedError(absl::StrCat("OCI layouts of the client are not supported: ", ref));
+  const oci::Platform platform = options.platform.has_value() ? oci::Normalize(*options.platform) : environment.platform;
+  const std::string name = options.log_name.empty() ? absl::StrCat("resolve image config for ", kImageScheme, ref) : options.log_name;
+  op::ResolvedManifestPtr image;
+  RETURN_IF_ERROR(ShowAsVertex(environment, name, absl::StrCat(kImageScheme, ref, oci::FormatPlatform(platform, true)), [&]() -> absl::Status {
+    ASSIGN_OR_RETURN(image, environment.images->Resolve(ref, platform, core_->cancel()));
+    return absl::OkStatus();
+  }));
+  return llb::ResolvedImage{image->ref.str(), image->digest, image->config_json};
+}
+
+absl::StatusOr<llb::SourceOp> Bridge::ResolveSource(const llb::SourceOp& source, const llb::ResolveOptions& options) {
+  absl::string_view ref = source.identifier;
+  if (!absl::ConsumePrefix(&ref, kImageScheme)) return source;
+  ASSIGN_OR_RETURN(const llb::ResolvedImage image, ResolveImage(std::string(ref), options));
+  llb::SourceOp pinned = source;
+  ASSIGN_OR_RETURN(oci::Reference reference, oci::Reference::ParseNormalized(image.ref));
+  reference.digest = image.digest;
+  pinned.identifier = absl::StrCat(kImageScheme, reference.str());
+  return pinned;
+}
+
+absl::StatusOr<snapshot::SnapshotPtr> Bridge::Files(const llb::RefPtr& ref, solver::ResultPtr& hold) {
+  ASSIGN_OR_RETURN(hold, core_->Solve(ref, core_->cancel()));
+  RETURN_IF_ERROR(op::MaterializeAll(*core_->environment(), {hold}, core_->cancel()));
+  return op::TreeOf(hold);
+}
+
+absl::StatusOr<std::string> Bridge::ReadFile(const llb::RefPtr& ref, const std::string& path, std::int64_t offset, std::int64_t length) {
+  solver::ResultPtr hold;
+  ASSIGN_OR_RETURN(const snapshot::SnapshotPtr tree, Files(ref, hold));
+  return ReadTreeFile(*core_->environment()->parts.snapshots, tree, path, offset, length);
+}
+
+absl::StatusOr<std::vector<llb::FileStat>> Bridge::ReadDir(const llb::RefPtr& ref, const std::string& path, const std::string& include_pattern) {
+  solver::ResultPtr hold;
+  ASSIGN_OR_RETURN(const snapshot::SnapshotPtr tree, Files(ref, hold));
+  return ReadTreeDirectory(*core_->environment()->parts.snapshots, tree, path, include_pattern);
+}
+
+absl::StatusOr<llb::FileStat> Bridge::StatFile(const llb::RefPtr& ref, const std::string& path) {
+  solver::ResultPtr hold;
+  ASSIGN_OR_RETURN(const snapshot::SnapshotPtr tree, Files(ref, hold));
+  return StatTreeFile(*core_->environment()->parts.snapshots, tree, path);
+}
+
+}  // namespace cachalot::build

@@ -1,0 +1,39 @@
+// What a build offers its frontend.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "build/build_core.h"
+#include "llb/frontend.h"
+
+namespace cachalot::build {
+
+class Bridge : public llb::FrontendBridge {
+ public:
+  explicit Bridge(std::shared_ptr<BuildCore> core) : core_(std::move(core)) {}
+
+  absl::StatusOr<llb::FrontendResult> Solve(const llb::SolveRequest& request) override;
+  absl::StatusOr<llb::ResolvedImage> ResolveImage(const std::string& ref, const llb::ResolveOptions& options) override;
+  absl::StatusOr<llb::SourceOp> ResolveSource(const llb::SourceOp& source, const llb::ResolveOptions& options) override;
+  absl::StatusOr<std::string> ReadFile(const llb::RefPtr& ref, const std::string& path, std::int64_t offset, std::int64_t length) override;
+  absl::StatusOr<std::vector<llb::FileStat>> ReadDir(const llb::RefPtr& ref, const std::string& path, const std::string& include_pattern) override;
+  absl::StatusOr<llb::FileStat> StatFile(const llb::RefPtr& ref, const std::string& path) override;
+  void Warn(solver::WarningEvent warning) override { core_->environment()->progress->OnWarning(std::move(warning)); }
+  oci::Platform default_platform() const override { return core_->environment()->platform; }
+  CancelToken cancel() const override { return core_->cancel(); }
+
+ private:
+  absl::StatusOr<llb::FrontendResult> RunFrontend(const llb::SolveRequest& request);
+  // The ref's tree, with its files there.
+  absl::StatusOr<snapshot::SnapshotPtr> Files(const llb::RefPtr& ref, solver::ResultPtr& hold);
+
+  const std::shared_ptr<BuildCore> core_;
+};
+
+// Solves all refs of a result at once; their trees in the order of the refs.
+absl::StatusOr<std::vector<solver::ResultPtr>> SolveAll(BuildCore& core, const std::vector<llb::RefPtr>& refs);
+
+}  // namespace cachalot::build

@@ -1,0 +1,71 @@
+#include "build/build_core.h"
+
+#include <future>
+#include <utility>
+
+#include "base/status.h"
+#include "base/status_macros.h"
+#include "build/errors.h"
+#include "op/result.h"
+
+namespace cachalot::build {
+namespace {
+
+class BuildRef : public llb::Ref {
+ public:
+  BuildRef(std::weak_ptr<BuildCore> core, llb::Edge edge, solver::VertexPtr vertex)
+      : core_(std::move(core)), edge_(std::move(edge)), vertex_(std::move(vertex)) {}
+  const llb::Edge& edge() const override { return edge_; }
+  const solver::VertexPtr& vertex() const { return vertex_; }
+  absl::Status Evaluate(const CancelToken& cancel) override {
+    const std::shared_ptr<BuildCore> core = core_.lock();
+    if (core == nullptr) return absl::CancelledError("the build has ended");
+    // Not owned: the caller holds this ref.
+    return core->Solve(llb::RefPtr(llb::RefPtr(), this), cancel).status();
+  }
+
+ private:
+  const std::weak_ptr<BuildCore> core_;
+  const llb::Edge edge_;
+  const solver::VertexPtr vertex_;  // null for scratch
+};
+
+}  // namespace
+
+BuildCore::BuildCore(op::EnvironmentPtr environment, Entitlements entitlements, solver::Solver& solver, CancelToken cancel)
+    : environment_(std::move(environment)),
+      loader_(environment_, std::move(entitlements)),
+      cancel_(std::move(cancel)),
+      job_(solver.NewJob(environment_->progress)) {}
+
+absl::StatusOr<llb::RefPtr> BuildCore::NewRef(llb::Edge edge) {
+  solver::VertexPtr vertex;
+  if (edge.vertex != nullptr) {
+    absl::StatusOr<solver::VertexPtr> loaded = loader_.Load(edge.vertex);
+    if (!loaded.ok()) return Annotate(loaded.status(), "failed to load LLB");
+    vertex = *std::move(loaded);
+  }
+  return std::make_shared<BuildRef>(weak_from_this(), std::move(edge), std::move(vertex));
+}
+
+void BuildCore::SolveAsync(const llb::RefPtr& ref, const CancelToken& cancel, solver::Job::Callback done) {
+  const auto* build_ref = static_cast<const BuildRef*>(ref.get());
+  if (build_ref == nullptr || build_ref->vertex() == nullptr) return done(std::make_shared<op::TreeResult>(nullptr));
+  job_->SolveAsync(build_ref->vertex(), build_ref->edge().output, cancel, [self = shared_from_this(), done = std::move(done)](absl::StatusOr<solver::ResultPtr> result) {
+    if (result.ok()) return done(std::move(result));
+    absl::Status failure = result.status();
+    const llb::VertexPtr vertex = self->loader_.Find(DetailsOf(failure).vertex);
+    if (vertex != nullptr) AttachVertex(failure, *vertex);
+    done(std::move(failure));
+  });
+}
+
+absl::StatusOr<solver::ResultPtr> BuildCore::Solve(const llb::RefPtr& ref, const CancelToken& cancel) {
+  // Shared with the callback: whoever sets the value may still be inside the promise when the waiter has it.
+  auto promise = std::make_shared<std::promise<absl::StatusOr<solver::ResultPtr>>>();
+  std::future<absl::StatusOr<solver::ResultPtr>> future = promise->get_future();
+  SolveAsync(ref, cancel, [promise](absl::StatusOr<solver::ResultPtr> result) { promise->set_value(std::move(result)); });
+  return future.get();
+}
+
+}  // namespace cachalot::build

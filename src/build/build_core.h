@@ -1,0 +1,38 @@
+// What one build consists of while it runs: its environment, its graph and its solver job.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "base/cancel.h"
+#include "build/vertex_loader.h"
+#include "llb/frontend.h"
+#include "op/environment.h"
+#include "solver/solver.h"
+
+namespace cachalot::build {
+
+// Shared by the build and every ref that it hands out. Thread-safe.
+class BuildCore : public std::enable_shared_from_this<BuildCore> {
+ public:
+  BuildCore(op::EnvironmentPtr environment, Entitlements entitlements, solver::Solver& solver, CancelToken cancel);
+
+  // A ref for the graph beneath `edge`. Nothing is solved yet, but the graph is checked.
+  absl::StatusOr<llb::RefPtr> NewRef(llb::Edge edge);
+  // The tree of a ref of this build (null is scratch). Errors carry the failed vertex.
+  absl::StatusOr<solver::ResultPtr> Solve(const llb::RefPtr& ref, const CancelToken& cancel);
+  // The same without blocking.
+  void SolveAsync(const llb::RefPtr& ref, const CancelToken& cancel, solver::Job::Callback done);
+
+  const op::EnvironmentPtr& environment() const { return environment_; }
+  const CancelToken& cancel() const { return cancel_; }
+
+ private:
+  const op::EnvironmentPtr environment_;
+  VertexLoader loader_;
+  const CancelToken cancel_;
+  const std::unique_ptr<solver::Job> job_;
+};
+
+}  // namespace cachalot::build

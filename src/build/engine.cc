@@ -1,0 +1,274 @@
+#include "build/engine.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <deque>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/clock.h"
+#include "base/guarded.h"
+#include "base/random_id.h"
+#include "base/status.h"
+#include "base/status_macros.h"
+#include "base/worker_pool.h"
+#include "build/build_run.h"
+#include "build/cache_store.h"
+#include "build/collector.h"
+#include "build/progress_log.h"
+#include "op/exec_slots.h"
+#include "op/named_trees.h"
+#include "os/file.h"
+#include "store/local_blobs.h"
+#include "store/schema.h"
+
+namespace cachalot::build {
+namespace {
+
+// Operations block (on registries, clients, containers and one another): there may be many at a time.
+constexpr int kMaxWorkers = 512;
+// How long a request that names a build waits for that build to begin.
+constexpr std::chrono::seconds kBuildPatience(5);
+// Builds that ended and can still be followed.
+constexpr std::size_t kMaxEnded = 16;
+
+class PoolExecutor : public solver::Executor {
+ public:
+  void Run(std::function<void()> work) override { pool_.Run(std::move(work)); }
+
+ private:
+  WorkerPool pool_{"solve", kMaxWorkers};
+};
+
+struct BuildEntry {
+  std::shared_ptr<ProgressLog> progress = std::make_shared<ProgressLog>();
+  std::shared_ptr<Gateway> gateway;  // while a client's frontend may use it
+  bool ended = false;
+};
+struct Builds {
+  std::map<std::string, std::shared_ptr<BuildEntry>> entries;
+  std::deque<std::string> ended;  // oldest first
+  int running = 0;
+};
+
+absl::StatusOr<UniqueFd> TakeLock(const std::string& root) {
+  const std::string path = absl::StrCat(root, "/engine.lock");
+  ASSIGN_OR_RETURN(UniqueFd fd, os::Open(path, O_RDWR | O_CREAT, 0600));
+  if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) return ErrnoError(absl::StrCat("lock ", path));
+    const absl::StatusOr<std::string> owner = os::ReadAll(fd.get(), 64, path);
+    return absl::UnavailableError(absl::StrCat(root, " is in use by process ", owner.ok() && !owner->empty() ? *owner : "?"));
+  }
+  if (::ftruncate(fd.get(), 0) != 0) return ErrnoError(absl::StrCat("truncate ", path));
+  RETURN_IF_ERROR(os::WriteAll(fd.get(), absl::StrCat(::getpid()), path));
+  return fd;
+}
+
+absl::StatusOr<std::string> WorkerId(const std::string& root) {
+  const std::string path = absl::StrCat(root, "/workerid");
+  absl::StatusOr<std::string> known = os::ReadFile(path, 256);
+  if (known.ok() && !known->empty()) return known;
+  const std::string id = RandomId();
+  RETURN_IF_ERROR(os::WriteFileAtomic(path, id, 0644, os::Durability::kSynced));
+  return id;
+}
+
+class EngineImpl : public Engine {
+ public:
+  explicit EngineImpl(Config config) : config_(std::move(config)) {}
+  ~EngineImpl() override;
+  absl::Status Open();
+
+  session::SessionHub& sessions() override { return *sessions_; }
+  snapshot::Snapshots& snapshots() override { return *snapshots_; }
+  store::BlobStore& blobs() override { return *blobs_; }
+  absl::StatusOr<BuildResponse> Build(const BuildRequest& request, const CancelToken& cancel) override;
+  absl::Status Follow(const std::string& ref, const std::function<absl::Status(const ProgressBatch&)>& on_batch, const CancelToken& cancel) override;
+  absl::StatusOr<std::shared_ptr<GatewayBuild>> Gateway(const std::string& ref, const CancelToken& cancel) override;
+  WorkerInfo worker() override { return worker_; }
+  absl::StatusOr<std::vector<snapshot::UsageRecord>> DiskUsage(const std::vector<std::string>& filters) override { return snapshots_->DiskUsage(filters); }
+  absl::Status Prune(const snapshot::PrunePolicy& policy, const std::function<void(const snapshot::UsageRecord&)>& on_deleted) override {
+    return snapshots_->Prune(policy, on_deleted);
+  }
+
+ private:
+  absl::StatusOr<std::shared_ptr<BuildEntry>> Begin(const std::string& ref);
+  void End(const std::string& ref, const std::shared_ptr<BuildEntry>& entry);
+  // Waits for `ready`, which finds what is wanted under the lock.
+  absl::Status WaitFor(const std::string& ref, const std::function<bool(const Builds&)>& ready, const CancelToken& cancel);
+  void Describe(const std::string& id);
+
+  Config config_;
+  UniqueFd lock_;
+  WorkerInfo worker_;
+  CancelSource shutdown_;
+  // In the order of their making: each needs only earlier ones.
+  std::unique_ptr<WorkerPool> cpu_;
+  std::unique_ptr<store::Database> database_;
+  std::unique_ptr<store::LocalBlobs> blobs_;
+  std::unique_ptr<snapshot::Snapshots> snapshots_;
+  std::unique_ptr<store::CacheIndex> index_;
+  std::unique_ptr<CacheStore> cache_;
+  std::unique_ptr<registry::Client> registry_;
+  std::unique_ptr<runtime::Runtime> runtime_;
+  std::unique_ptr<session::SessionHub> sessions_;
+  std::unique_ptr<op::NamedTrees> named_trees_;
+  std::unique_ptr<op::ExecSlots> exec_slots_;
+  op::Parts parts_;
+  std::unique_ptr<Collector> collector_;
+  PoolExecutor executor_;
+  std::unique_ptr<solver::Solver> solver_;
+  Guarded<Builds> builds_;
+};
+
+absl::Status EngineImpl::Open() {
+  RETURN_IF_ERROR(os::MakeDirectories(config_.root, 0711));
+  ASSIGN_OR_RETURN(lock_, TakeLock(config_.root));
+  ASSIGN_OR_RETURN(const std::string id, WorkerId(config_.root));
+  parts_.work_dir = absl::StrCat(config_.root, "/work");
+  RETURN_IF_ERROR(os::RemoveTree(parts_.work_dir));
+  RETURN_IF_ERROR(os::MakeDirectories(parts_.work_dir, 0711));
+  cpu_ = std::make_unique<WorkerPool>("cpu", static_cast<int>(std::max(1u, std::thread::hardware_concurrency())));
+  ASSIGN_OR_RETURN(database_, store::OpenMetadata(config_.root));
+  ASSIGN_OR_RETURN(blobs_, store::LocalBlobs::Open(config_.root, database_.get()));
+  snapshot::Options options{config_.root, blobs_.get(), database_.get(), cpu_.get()};
+  ASSIGN_OR_RETURN(snapshots_, snapshot::OpenSnapshots(options));
+  index_ = std::make_unique<store::CacheIndex>(database_.get());
+  cache_ = std::make_unique<CacheStore>(index_.get(), snapshots_.get());
+  registry_ = registry::Client::Create(config_.registries);
+  if (config_.runtime.state_dir.empty()) config_.runtime.state_dir = absl::StrCat(config_.root, "/runtime");
+  ASSIGN_OR_RETURN(runtime_, runtime::Runtime::Create(config_.runtime));
+  sessions_ = session::SessionHub::Create();
+  named_trees_ = std::make_unique<op::NamedTrees>(snapshots_.get());
+  exec_slots_ = std::make_unique<op::ExecSlots>(config_.max_parallelism);
+  parts_.snapshots = snapshots_.get();
+  parts_.blobs = blobs_.get();
+  parts_.registry = registry_.get();
+  parts_.runtime = runtime_.get();
+  parts_.sessions = sessions_.get();
+  parts_.clock = &Clock::System();
+  parts_.named_trees = named_trees_.get();
+  parts_.exec_slots = exec_slots_.get();
+  solver_ = solver::Solver::Create(cache_.get(), &executor_, parts_.clock);
+  Describe(id);
+  if (config_.gc) collector_ = std::make_unique<Collector>(snapshots_.get(), worker_.gc_policies);
+  return absl::OkStatus();
+}
+
+void EngineImpl::Describe(const std::string& id) {
+  if (config_.platforms.empty()) config_.platforms = {oci::HostPlatform()};
+  worker_.id = id;
+  worker_.platforms = config_.platforms;
+  worker_.labels = {{"org.mobyproject.buildkit.worker.executor", "oci"}, {"org.mobyproject.buildkit.worker.snapshotter", "overlayfs"}};
+  char host[256] = "";
+  if (::gethostname(host, sizeof host - 1) == 0) worker_.labels["org.mobyproject.buildkit.worker.hostname"] = host;
+  for (const auto& [name, value] : config_.worker_labels) worker_.labels[name] = value;
+  if (config_.gc) worker_.gc_policies = config_.gc_policies.empty() ? DefaultPolicies(config_.root) : config_.gc_policies;
+}
+
+EngineImpl::~EngineImpl() {
+  shutdown_.Cancel(absl::CancelledError("the engine is shutting down"));
+  builds_.Lock().Wait([](const Builds& builds) { return builds.running == 0; });
+  collector_.reset();
+  solver_.reset();
+}
+
+absl::StatusOr<std::shared_ptr<BuildEntry>> EngineImpl::Begin(const std::string& ref) {
+  auto builds = builds_.Lock();
+  std::shared_ptr<BuildEntry>& entry = builds->entries[ref];
+  if (entry != nullptr && !entry->ended) return absl::AlreadyExistsError(absl::StrCat("job ID ", ref, " exists"));
+  entry = std::make_shared<BuildEntry>();
+  ++builds->running;
+  builds_.NotifyAll();
+  return entry;
+}
+
+void EngineImpl::End(const std::string& ref, const std::shared_ptr<BuildEntry>& entry) {
+  entry->progress->Finish();
+  {
+    auto builds = builds_.Lock();
+    entry->ended = true;
+    entry->gateway.reset();
+    builds->ended.push_back(ref);
+    if (builds->ended.size() > kMaxEnded) {
+      auto oldest = builds->entries.find(builds->ended.front());
+      if (oldest != builds->entries.end() && oldest->second->ended) builds->entries.erase(oldest);
+      builds->ended.pop_front();
+    }
+  }
+  if (collector_ != nullptr) collector_->Ask();
+  // Last: the engine may go when no build runs any more.
+  auto builds = builds_.Lock();
+  --builds->running;
+  builds_.NotifyAll();
+}
+
+absl::StatusOr<BuildResponse> EngineImpl::Build(const BuildRequest& request, const CancelToken& cancel) {
+  if (request.ref.empty()) return absl::InvalidArgumentError("a build needs a ref");
+  RETURN_IF_ERROR(shutdown_.token().status());
+  ASSIGN_OR_RETURN(const std::shared_ptr<BuildEntry> entry, Begin(request.ref));
+  CancelSource stop(cancel);
+  const CancelToken::Registration on_shutdown = shutdown_.token().OnCancel([this, &stop] { stop.Cancel(shutdown_.token().status()); });
+  absl::StatusOr<BuildResponse> response;
+  {
+    BuildRun run(parts_, *solver_, config_, request, entry->progress, stop.token());
+    response = run.Run([&](std::shared_ptr<build::Gateway> gateway) {
+      builds_.Lock()->entries[request.ref]->gateway = std::move(gateway);
+      builds_.NotifyAll();
+    });
+    // Whatever the build left behind ends with it.
+    stop.Cancel();
+  }
+  End(request.ref, entry);
+  return response;
+}
+
+absl::Status EngineImpl::WaitFor(const std::string& ref, const std::function<bool(const Builds&)>& ready, const CancelToken& cancel) {
+  const CancelToken::Registration wake = cancel.OnCancel([this] {
+    builds_.Lock();  // so that no waiter is between its look at the token and its sleep
+    builds_.NotifyAll();
+  });
+  auto builds = builds_.Lock();
+  const bool found = builds.WaitUntil(std::chrono::steady_clock::now() + kBuildPatience, [&](const Builds& b) { return ready(b) || cancel.cancelled(); });
+  RETURN_IF_ERROR(cancel.status());
+  return found ? absl::OkStatus() : absl::NotFoundError(absl::StrCat("no such job ", ref));
+}
+
+absl::Status EngineImpl::Follow(const std::string& ref, const std::function<absl::Status(const ProgressBatch&)>& on_batch, const CancelToken& cancel) {
+  std::shared_ptr<ProgressLog> progress;
+  auto find = [&](const Builds& builds) {
+    auto found = builds.entries.find(ref);
+    if (found != builds.entries.end()) progress = found->second->progress;
+    return progress != nullptr;
+  };
+  RETURN_IF_ERROR(WaitFor(ref, find, cancel));
+  return progress->Follow(on_batch, cancel);
+}
+
+absl::StatusOr<std::shared_ptr<GatewayBuild>> EngineImpl::Gateway(const std::string& ref, const CancelToken& cancel) {
+  std::shared_ptr<build::Gateway> gateway;
+  bool ended = false;
+  auto find = [&](const Builds& builds) {
+    auto found = builds.entries.find(ref);
+    if (found == builds.entries.end()) return false;
+    gateway = found->second->gateway;
+    ended = found->second->ended;
+    return gateway != nullptr || ended;
+  };
+  RETURN_IF_ERROR(WaitFor(ref, find, cancel));
+  if (gateway == nullptr) return absl::NotFoundError(absl::StrCat("no such job ", ref));
+  return gateway;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Open(Config config) {
+  auto engine = std::make_unique<EngineImpl>(std::move(config));
+  RETURN_IF_ERROR(engine->Open());
+  return engine;
+}
+
+}  // namespace cachalot::build

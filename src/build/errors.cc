@@ -1,0 +1,89 @@
+#include "build/errors.h"
+
+#include "absl/strings/cord.h"
+#include "absl/strings/escaping.h"
+#include "oci/go_json.h"
+#include "op/errors.h"
+#include "solver/solver.h"
+
+namespace cachalot::build {
+namespace {
+
+constexpr char kOpPayload[] = "cachalot/op";
+constexpr char kDescriptionPayload[] = "cachalot/description";
+constexpr char kSourcesPayload[] = "cachalot/sources";
+
+using oci::Json;
+
+Json RangesJson(const std::vector<solver::SourceRange>& ranges) {
+  Json json = Json::array();
+  for (const solver::SourceRange& range : ranges) json.push_back(Json{range.start_line, range.start_character, range.end_line, range.end_character});
+  return json;
+}
+
+// Bytes may be anything: JSON takes text only.
+Json ExcerptJson(const SourceExcerpt& excerpt) {
+  return Json{{"filename", absl::Base64Escape(excerpt.filename)},
+              {"data", absl::Base64Escape(excerpt.data)},
+              {"language", absl::Base64Escape(excerpt.language)},
+              {"definition", absl::Base64Escape(excerpt.definition)},
+              {"ranges", RangesJson(excerpt.ranges)}};
+}
+
+std::string Unescape(const Json& json) {
+  std::string text;
+  return absl::Base64Unescape(json.get<std::string>(), &text) ? text : "";
+}
+
+std::vector<SourceExcerpt> ReadExcerpts(const std::string& text) {
+  std::vector<SourceExcerpt> excerpts;
+  for (const Json& json : Json::parse(text, nullptr, false)) {
+    SourceExcerpt& excerpt = excerpts.emplace_back();
+    excerpt.filename = Unescape(json["filename"]);
+    excerpt.data = Unescape(json["data"]);
+    excerpt.language = Unescape(json["language"]);
+    excerpt.definition = Unescape(json["definition"]);
+    for (const Json& range : json["ranges"]) excerpt.ranges.push_back({range[0], range[1], range[2], range[3]});
+  }
+  return excerpts;
+}
+
+std::string PayloadOf(const absl::Status& status, const char* url) {
+  const auto payload = status.GetPayload(url);
+  return payload.has_value() ? std::string(*payload) : "";
+}
+
+}  // namespace
+
+ErrorDetails DetailsOf(const absl::Status& status) {
+  ErrorDetails details;
+  details.vertex = PayloadOf(status, solver::kFailedVertexPayload);
+  details.op = PayloadOf(status, kOpPayload);
+  details.exit_code = op::GetNumber(status, op::kExitCodePayload);
+  details.file_action = op::GetNumber(status, op::kFileActionPayload);
+  if (const std::string text = PayloadOf(status, kDescriptionPayload); !text.empty()) {
+    details.description = Json::parse(text, nullptr, false).get<std::map<std::string, std::string>>();
+  }
+  if (const std::string text = PayloadOf(status, kSourcesPayload); !text.empty()) details.sources = ReadExcerpts(text);
+  return details;
+}
+
+void AttachVertex(absl::Status& status, const llb::Vertex& vertex) {
+  if (status.ok() || status.GetPayload(kOpPayload).has_value()) return;
+  status.SetPayload(kOpPayload, absl::Cord(vertex.op_bytes));
+  status.SetPayload(kDescriptionPayload, absl::Cord(oci::DumpGo(Json(vertex.metadata.description))));
+  for (const llb::SourceLocation& location : vertex.locations) {
+    if (location.info == nullptr) continue;
+    AttachSource(status, {location.info->filename, location.info->data, location.info->language, location.info->definition, location.ranges});
+  }
+}
+
+void AttachSource(absl::Status& status, const SourceExcerpt& source) {
+  if (status.ok()) return;
+  const std::string known = PayloadOf(status, kSourcesPayload);
+  Json sources = known.empty() ? Json::array() : Json::parse(known, nullptr, false);
+  sources.push_back(ExcerptJson(source));
+  status.SetPayload(kSourcesPayload, absl::Cord(sources.dump()));
+}
+
+}  // namespace cachalot::build

@@ -1,0 +1,107 @@
+#include "build/export_source.h"
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "build/bridge.h"
+#include "oci/go_json.h"
+#include "op/result.h"
+
+namespace cachalot::build {
+namespace {
+
+constexpr char kPlatforms[] = "refs.platforms";
+constexpr char kConfig[] = "containerimage.config";
+
+oci::Platform PlatformFrom(const oci::Json& json, const std::string& where, absl::Status& status) {
+  oci::ObjectReader reader(json, where, status);
+  oci::Platform platform;
+  platform.os = reader.String("os");
+  platform.architecture = reader.String("architecture");
+  platform.variant = reader.String("variant");
+  platform.os_version = reader.String("os.version");
+  platform.os_features = reader.Strings("os.features");
+  return oci::Normalize(platform);
+}
+
+absl::StatusOr<std::vector<exporting::PlatformResult>> ParsePlatforms(const std::string& text) {
+  ASSIGN_OR_RETURN(const oci::Json json, oci::ParseJson(text, kPlatforms));
+  std::vector<exporting::PlatformResult> platforms;
+  absl::Status status;
+  oci::ObjectReader reader(json, kPlatforms, status);
+  reader.Each("Platforms", [&](const oci::Json& item, const std::string& where) {
+    oci::ObjectReader entry(item, where, status);
+    exporting::PlatformResult& platform = platforms.emplace_back();
+    platform.id = entry.String("ID");
+    if (const oci::Json* value = entry.Find("Platform"); value != nullptr) platform.platform = PlatformFrom(*value, where, status);
+  });
+  RETURN_IF_ERROR(status);
+  if (platforms.empty()) return absl::InvalidArgumentError("invalid empty platforms index for exporter");
+  for (const exporting::PlatformResult& platform : platforms) {
+    if (platform.id.empty()) return absl::InvalidArgumentError("invalid empty platform key for exporter");
+    if (!platform.platform.has_value() || platform.platform->os.empty() || platform.platform->architecture.empty()) {
+      return absl::InvalidArgumentError(absl::StrCat("invalid platform value of ", platform.id, " for exporter"));
+    }
+  }
+  return platforms;
+}
+
+std::string Metadata(const llb::FrontendResult& result, const std::string& key) {
+  auto found = result.metadata.find(key);
+  return found == result.metadata.end() ? "" : found->second;
+}
+
+// For a result that does not list its platforms.
+absl::StatusOr<exporting::PlatformResult> OnlyPlatform(const llb::FrontendResult& result, const oci::Platform& default_platform) {
+  exporting::PlatformResult only;
+  only.platform = default_platform;
+  if (const std::string text = Metadata(result, kConfig); !text.empty()) {
+    ASSIGN_OR_RETURN(const oci::ImageConfig config, oci::ParseImageConfig(text));
+    const oci::Platform& platform = config.platform;
+    if (platform.os.empty() != platform.architecture.empty()) {
+      return absl::InvalidArgumentError("invalid image config: os and architecture must be specified together");
+    }
+    if (!platform.os.empty()) only.platform = oci::Normalize(platform);
+  }
+  return only;
+}
+
+}  // namespace
+
+absl::StatusOr<exporting::Source> DescribeResult(const llb::FrontendResult& result, const oci::Platform& default_platform) {
+  exporting::Source source;
+  source.metadata = result.metadata;
+  source.multi_platform = !result.refs.empty();
+  if (const std::string text = Metadata(result, kPlatforms); !text.empty()) {
+    ASSIGN_OR_RETURN(source.platforms, ParsePlatforms(text));
+  } else if (source.multi_platform) {
+    return absl::InvalidArgumentError(absl::StrCat("unable to export multiple refs, missing platforms mapping"));
+  } else {
+    ASSIGN_OR_RETURN(exporting::PlatformResult only, OnlyPlatform(result, default_platform));
+    source.platforms.push_back(std::move(only));
+  }
+  if (!source.multi_platform && source.platforms.size() > 1) return absl::InvalidArgumentError("one ref was given for several platforms");
+  for (exporting::PlatformResult& platform : source.platforms) {
+    platform.config = Metadata(result, absl::StrCat(kConfig, "/", platform.id));
+    if (platform.config.empty()) platform.config = Metadata(result, kConfig);
+    if (source.multi_platform && result.refs.count(platform.id) == 0) {
+      return absl::InvalidArgumentError(absl::StrCat("failed to find ref for ID ", platform.id));
+    }
+  }
+  return source;
+}
+
+absl::StatusOr<exporting::Source> MakeExportSource(BuildCore& core, const llb::FrontendResult& result) {
+  const op::Environment& environment = *core.environment();
+  ASSIGN_OR_RETURN(exporting::Source source, DescribeResult(result, environment.platform));
+  std::vector<llb::RefPtr> refs;
+  for (const exporting::PlatformResult& platform : source.platforms) {
+    refs.push_back(source.multi_platform ? result.refs.at(platform.id) : result.ref);
+  }
+  ASSIGN_OR_RETURN(const std::vector<solver::ResultPtr> trees, SolveAll(core, refs));
+  for (std::size_t i = 0; i < trees.size(); ++i) {
+    ASSIGN_OR_RETURN(source.platforms[i].tree, op::CommittedTreeOf(trees[i], *environment.parts.snapshots));
+  }
+  return source;
+}
+
+}  // namespace cachalot::build

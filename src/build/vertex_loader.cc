@@ -1,0 +1,64 @@
+#include "build/vertex_loader.h"
+
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "oci/digest.h"
+#include "op/operation.h"
+
+namespace cachalot::build {
+namespace {
+
+// The same operation with and without its cache are two vertices of one build.
+std::string SolverDigest(const llb::Vertex& vertex) {
+  if (!vertex.metadata.ignore_cache) return vertex.digest.str();
+  return oci::Digest::Of(absl::StrCat(vertex.digest.str(), "-ignorecache")).str();
+}
+
+}  // namespace
+
+llb::VertexPtr VertexLoader::Find(const std::string& digest) {
+  std::lock_guard lock(mutex_);
+  auto found = loaded_.find(digest);
+  return found == loaded_.end() ? nullptr : found->second.from;
+}
+
+absl::StatusOr<solver::VertexPtr> VertexLoader::Convert(const llb::VertexPtr& vertex, const std::string& digest) {
+  RETURN_IF_ERROR(entitlements_.Check(*vertex));
+  auto converted = std::make_shared<solver::Vertex>();
+  converted->digest = digest;
+  converted->name = vertex->Name();
+  converted->ignore_cache = vertex->metadata.ignore_cache;
+  converted->group = vertex->metadata.progress_group;
+  for (const llb::Edge& input : vertex->inputs) {
+    converted->inputs.push_back({loaded_.at(SolverDigest(*input.vertex)).vertex, input.output});
+  }
+  ASSIGN_OR_RETURN(converted->op, op::MakeOperation(vertex, environment_));
+  return converted;
+}
+
+absl::StatusOr<solver::VertexPtr> VertexLoader::Load(const llb::VertexPtr& vertex) {
+  std::lock_guard lock(mutex_);
+  // Graphs can be deep: no recursion.
+  std::vector<llb::VertexPtr> pending = {vertex};
+  while (!pending.empty()) {
+    const llb::VertexPtr next = pending.back();
+    const std::string digest = SolverDigest(*next);
+    if (loaded_.contains(digest)) {
+      pending.pop_back();
+      continue;
+    }
+    const std::size_t before = pending.size();
+    for (const llb::Edge& input : next->inputs) {
+      if (!loaded_.contains(SolverDigest(*input.vertex))) pending.push_back(input.vertex);
+    }
+    if (pending.size() > before) continue;
+    ASSIGN_OR_RETURN(solver::VertexPtr converted, Convert(next, digest));
+    loaded_[digest] = {next, std::move(converted)};
+    pending.pop_back();
+  }
+  return loaded_.at(SolverDigest(*vertex)).vertex;
+}
+
+}  // namespace cachalot::build
