@@ -1,0 +1,77 @@
+#include "dockerfile/shell/quote.h"
+
+#include <cstdint>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+
+namespace cachalot::dockerfile {
+namespace {
+
+// The length of the valid UTF-8 sequence at the start of `text`, 0 when there is none; stores its code point.
+std::size_t DecodeRune(absl::string_view text, std::uint32_t* rune) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned char first = byte(0);
+  std::size_t length = first < 0x80 ? 1 : first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
+  if (first >= 0x80 && (first < 0xC2 || first > 0xF4)) return 0;
+  if (length > text.size()) return 0;
+  *rune = length == 1 ? first : first & (0xFF >> (length + 1));
+  for (std::size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xC0) != 0x80) return 0;
+    *rune = *rune << 6 | (byte(i) & 0x3F);
+  }
+  static constexpr std::uint32_t kSmallest[] = {0, 0, 0x80, 0x800, 0x10000};
+  if (*rune < kSmallest[length] || *rune > 0x10FFFF || (*rune >= 0xD800 && *rune <= 0xDFFF)) return 0;
+  return length;
+}
+
+bool IsPrintable(std::uint32_t rune) {
+  if (rune < 0x20 || (rune >= 0x7F && rune <= 0xA0) || rune == 0xAD) return false;
+  if (rune >= 0x2000 && rune <= 0x200F) return false;
+  if (rune >= 0x2028 && rune <= 0x202F) return false;
+  return rune != 0x3000 && rune != 0xFEFF;
+}
+
+void AppendRune(std::string* out, absl::string_view bytes, std::uint32_t rune) {
+  static constexpr absl::string_view kNamed = "\a\b\f\n\r\t\v";
+  static constexpr absl::string_view kNames = "abfnrtv";
+  if (rune == '"' || rune == '\\') {
+    absl::StrAppend(out, "\\", bytes);
+  } else if (const auto named = rune < 0x20 ? kNamed.find(static_cast<char>(rune)) : absl::string_view::npos; named != absl::string_view::npos) {
+    absl::StrAppend(out, "\\", kNames.substr(named, 1));
+  } else if (IsPrintable(rune)) {
+    absl::StrAppend(out, bytes);
+  } else if (rune < 0x80) {
+    absl::StrAppendFormat(out, "\\x%02x", rune);
+  } else {
+    rune > 0xFFFF ? absl::StrAppendFormat(out, "\\U%08x", rune) : absl::StrAppendFormat(out, "\\u%04x", rune);
+  }
+}
+
+}  // namespace
+
+std::string GoQuote(absl::string_view text) {
+  std::string out = "\"";
+  while (!text.empty()) {
+    std::uint32_t rune = 0;
+    const std::size_t length = DecodeRune(text, &rune);
+    if (length == 0) {
+      absl::StrAppendFormat(&out, "\\x%02x", static_cast<unsigned char>(text[0]));
+      text.remove_prefix(1);
+      continue;
+    }
+    AppendRune(&out, text.substr(0, length), rune);
+    text.remove_prefix(length);
+  }
+  out += '"';
+  return out;
+}
+
+std::string GoQuote(const std::vector<std::string>& texts) {
+  return absl::StrCat("[", absl::StrJoin(texts, " ", [](std::string* out, const std::string& text) { absl::StrAppend(out, GoQuote(text)); }), "]");
+}
+
+std::string GoList(const std::vector<std::string>& texts) { return absl::StrCat("[", absl::StrJoin(texts, " "), "]"); }
+
+}  // namespace cachalot::dockerfile
