@@ -56,7 +56,8 @@ void Linter::Report(const LintRule& rule, Lines lines, const std::string& messag
   const bool on = rule.experimental ? config_.experimental_all || config_.experimental.contains(std::string(rule.name))
                                     : !config_.skip_all && !config_.skip.contains(std::string(rule.name));
   if (!on) return;
-  reported_->emplace(rule.name);
+  const std::lock_guard<std::mutex> lock(reported_->mutex);
+  reported_->rules.emplace(rule.name);
   sink_(rule, message, lines);
 }
 
@@ -78,8 +79,10 @@ Linter Linter::AdjustedBy(const std::vector<std::string>& comments) const {
 }
 
 absl::Status Linter::Verdict() const {
-  if (!config_.findings_are_errors || reported_ == nullptr || reported_->empty()) return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrCat("lint violation found for rules: ", absl::StrJoin(*reported_, ", ")));
+  if (!config_.findings_are_errors || reported_ == nullptr) return absl::OkStatus();
+  const std::lock_guard<std::mutex> lock(reported_->mutex);
+  if (reported_->rules.empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat("lint violation found for rules: ", absl::StrJoin(reported_->rules, ", ")));
 }
 
 }  // namespace cachalot::dockerfile

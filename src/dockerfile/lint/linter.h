@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <set>
 #include <string>
 #include <vector>
@@ -27,12 +28,12 @@ absl::StatusOr<LintConfig> ParseLintOptions(absl::string_view options);
 // Takes one finding: the rule, what is wrong here, and where.
 using LintSink = std::function<void(const LintRule&, const std::string& message, Lines lines)>;
 
-// Cheap to copy; copies share the record of reported rules. A default-constructed linter reports nothing.
+// Cheap to copy; copies share the record of reported rules. A default-constructed linter reports nothing. Thread-safe.
 class Linter {
  public:
   Linter() = default;
   Linter(LintConfig config, LintSink sink)
-      : config_(std::move(config)), sink_(std::move(sink)), reported_(std::make_shared<std::set<std::string>>()) {}
+      : config_(std::move(config)), sink_(std::move(sink)), reported_(std::make_shared<Record>()) {}
 
   void Report(const LintRule& rule, Lines lines, const std::string& message) const;
 
@@ -43,9 +44,14 @@ class Linter {
   absl::Status Verdict() const;
 
  private:
+  struct Record {
+    std::mutex mutex;  // also held while the sink runs
+    std::set<std::string> rules;
+  };
+
   LintConfig config_;
   LintSink sink_;
-  std::shared_ptr<std::set<std::string>> reported_;
+  std::shared_ptr<Record> reported_;
 };
 
 }  // namespace cachalot::dockerfile
