@@ -119,7 +119,11 @@ class Request {
   absl::Status Build(PlatformBuild* build, bool with_lint) {
     CompileRequest request{context_.get(), &images_, &config_, source_, build->platform, nullptr};
     if (with_lint) {
-      request.lint_sink = [this](const LintRule& rule, const std::string& message, Lines lines) { bridge_.Warn(WarningOf(rule, message, lines, *source_)); };
+      request.lint_sink = [this](const LintRule& rule, const std::string& message, Lines lines) {
+        solver::WarningEvent warning = WarningOf(rule, message, lines, *source_);
+        warning.vertex = context_->dockerfile_vertex();
+        bridge_.Warn(std::move(warning));
+      };
     }
     ASSIGN_OR_RETURN(build->compiled, Compile(request));
     llb::MarshalOptions marshal;

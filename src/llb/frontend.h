@@ -77,6 +77,10 @@ struct SolveRequest {
   bool evaluate = false;
 };
 
+// In the attributes of a resolved source: when it was made (a commit's time, a web resource's Last-Modified), as decimal seconds
+// since 1970. Absent when the source does not say.
+inline constexpr char kSourceTimeAttr[] = "cachalot.time";
+
 // What the engine offers a frontend. Thread-safe.
 class FrontendBridge {
  public:

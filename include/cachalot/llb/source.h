@@ -1,6 +1,7 @@
 // Where trees come from: images, the client's directories, git, http, OCI layouts.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -70,6 +71,9 @@ inline State Scratch() { return State(); }
 State Image(absl::string_view ref, const ImageOptions& options = {});
 // A directory of the client, by the name that the client gives it ("context").
 State Local(absl::string_view name, const LocalOptions& options = {});
+// The same with options that are decided when the graph is assembled: a build may not know before which paths it needs.
+// `decide` is called once per assembly.
+State Local(absl::string_view name, std::function<LocalOptions()> decide);
 // A git repository: https://, http://, git://, ssh:// or user@host:path.
 State Git(absl::string_view url, const GitOptions& options = {});
 // One file, at the root of the tree.

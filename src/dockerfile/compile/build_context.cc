@@ -174,7 +174,9 @@ absl::StatusOr<std::string> BuildContext::ReadDockerfileText(const llb::RefPtr& 
 absl::StatusOr<std::shared_ptr<const llb::SourceInfo>> BuildContext::ReadDockerfile() {
   const llb::State tree = dockerfile_.has_value() ? *dockerfile_ : LocalDockerfile();
   auto info = std::make_shared<llb::SourceInfo>();
-  ASSIGN_OR_RETURN(info->definition, tree.Marshal());
+  ASSIGN_OR_RETURN(const llb::Edge edge, tree.ToEdge());
+  if (edge.vertex != nullptr) dockerfile_vertex_ = edge.vertex->digest.str();
+  info->definition = llb::SaveDefinition(edge);
   const absl::StatusOr<llb::RefPtr> ref = Solve(tree);
   if (!ref.ok()) return Annotate(ref.status(), "failed to resolve dockerfile");
   ASSIGN_OR_RETURN(info->data, ReadDockerfileText(*ref));

@@ -37,6 +37,9 @@ class BuildContext {
   // Reads the Dockerfile, and an ignore file named after it.
   absl::StatusOr<std::shared_ptr<const llb::SourceInfo>> ReadDockerfile();
 
+  // The digest of the vertex that brought the Dockerfile: warnings belong to it.
+  const std::string& dockerfile_vertex() const { return dockerfile_vertex_; }
+
   // The tree that COPY copies from. For a directory of the client only what `paths` holds when the graph is assembled is
   // transferred.
   absl::StatusOr<llb::State> MainContext(std::shared_ptr<const PathSet> paths);
@@ -76,6 +79,7 @@ class BuildContext {
   std::string dockerfile_name_ = "dockerfile";
   std::optional<llb::State> context_;     // unless it is a directory of the client
   std::optional<llb::State> dockerfile_;  // where the Dockerfile is, unless in a directory of the client
+  std::string dockerfile_vertex_;
   std::optional<llb::SourceOp> remote_source_;
   bool is_web_archive_ = false;
   llb::RefPtr web_ref_;

@@ -39,6 +39,26 @@ class SourceNode : public Node {
   absl::Status error_;
 };
 
+// A directory of the client whose options are known only when the graph is assembled.
+class DecidedLocalNode : public Node {
+ public:
+  DecidedLocalNode(std::string name, std::function<LocalOptions()> decide)
+      : Node({}, {}), name_(std::move(name)), decide_(std::move(decide)) {}
+
+  absl::Status Assemble(const MarshalOptions& options, const std::vector<Edge>& inputs, Vertex& vertex) const override {
+    const State decided = Local(name_, decide_());
+    const Constraints& constraints = decided.output().node->constraints();
+    for (const auto& [key, value] : constraints.metadata.description) vertex.metadata.description[key] = value;
+    for (const auto& [cap, required] : constraints.metadata.caps) vertex.metadata.caps[cap] = required;
+    vertex.locations = constraints.locations;
+    return decided.output().node->Assemble(options, inputs, vertex);
+  }
+
+ private:
+  const std::string name_;
+  const std::function<LocalOptions()> decide_;
+};
+
 // Collects what options say, with the capabilities that the daemon needs for it.
 class SourceBuilder {
  public:
@@ -116,6 +136,10 @@ State Local(absl::string_view name, const LocalOptions& options) {
     source.SetList("local.metadatatransferexclude", options.metadata_only_exceptions, "");
   }
   return source.Build(absl::StrCat("local://", name));
+}
+
+State Local(absl::string_view name, std::function<LocalOptions()> decide) {
+  return State(Output{std::make_shared<DecidedLocalNode>(std::string(name), std::move(decide)), 0});
 }
 
 State Git(absl::string_view url, const GitOptions& options) {
