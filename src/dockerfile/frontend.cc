@@ -30,7 +30,8 @@ constexpr char kSyntaxArg[] = "build-arg:BUILDKIT_SYNTAX";
 // Images that hold the Dockerfile frontend itself: this frontend takes their place.
 bool IsDockerfileFrontend(absl::string_view image) {
   const absl::StatusOr<oci::Reference> reference = oci::Reference::ParseNormalized(image);
-  return reference.ok() && reference->registry == "docker.io" && (reference->repository == "docker/dockerfile" || reference->repository == "docker/dockerfile-upstream");
+  return reference.ok() && reference->registry == "docker.io" &&
+         (reference->repository == "docker/dockerfile" || reference->repository == "docker/dockerfile-upstream");
 }
 
 struct PlatformBuild {

@@ -122,8 +122,9 @@ class GraphDump {
     if (exec.network != llb::NetMode::kSandbox) absl::StrAppend(&out_, " network ", static_cast<int>(exec.network));
     out_ += "\n";
     for (const llb::Mount& mount : exec.mounts) {
-      absl::StrAppend(&out_, "    mount ", static_cast<int>(mount.type), " ", mount.dest, " from ", mount.input, mount.selector, mount.readonly ? " ro" : "",
-                      mount.output >= 0 ? absl::StrCat(" out ", mount.output) : "", mount.cache.id.empty() ? "" : absl::StrCat(" cache ", mount.cache.id),
+      absl::StrAppend(&out_, "    mount ", static_cast<int>(mount.type), " ", mount.dest, " from ", mount.input, mount.selector,
+                      mount.readonly ? " ro" : "", mount.output >= 0 ? absl::StrCat(" out ", mount.output) : "",
+                      mount.cache.id.empty() ? "" : absl::StrCat(" cache ", mount.cache.id),
                       mount.secret.id.empty() ? "" : absl::StrCat(" secret ", mount.secret.id), "\n");
     }
   }
@@ -135,9 +136,10 @@ class GraphDump {
     }
   }
   void DescribeAction(const llb::FileCopy& copy) {
-    absl::StrAppend(&out_, "copy ", copy.src, " ", copy.dest, copy.mode >= 0 ? absl::StrCat(" mode ", copy.mode) : "", copy.follow_symlink ? " follow" : "",
-                    copy.dir_copy_contents ? " contents" : "", copy.attempt_unpack ? " unpack" : "", copy.create_dest_path ? " mkdir" : "",
-                    copy.allow_wildcard ? " wildcard" : "", copy.include_patterns.empty() ? "" : absl::StrCat(" include ", GoQuote(copy.include_patterns)),
+    absl::StrAppend(&out_, "copy ", copy.src, " ", copy.dest, copy.mode >= 0 ? absl::StrCat(" mode ", copy.mode) : "",
+                    copy.follow_symlink ? " follow" : "", copy.dir_copy_contents ? " contents" : "", copy.attempt_unpack ? " unpack" : "",
+                    copy.create_dest_path ? " mkdir" : "", copy.allow_wildcard ? " wildcard" : "",
+                    copy.include_patterns.empty() ? "" : absl::StrCat(" include ", GoQuote(copy.include_patterns)),
                     copy.exclude_patterns.empty() ? "" : absl::StrCat(" exclude ", GoQuote(copy.exclude_patterns)));
     DescribeOwner(copy.owner);
   }
@@ -239,12 +241,13 @@ TEST_F(FrontendTest, MultiStage) {
 }
 
 TEST_F(FrontendTest, Mounts) {
-  ExpectGolden("mounts", Graph("FROM busybox AS tools\n"
-                               "FROM debian:12\n"
-                               "ARG ID=npm\n"
-                               "RUN --mount=type=cache,id=$ID,target=/cache,uid=5 --mount=type=secret,id=token,env=TOKEN --mount=type=secret,id=file \\\n"
-                               "    --mount=type=ssh --mount=from=tools,source=bin,target=/tools --mount=type=tmpfs,target=tmp \\\n"
-                               "    --mount=target=/ctx,source=sub,rw --network=none build $TOKEN\n"));
+  ExpectGolden("mounts",
+               Graph("FROM busybox AS tools\n"
+                     "FROM debian:12\n"
+                     "ARG ID=npm\n"
+                     "RUN --mount=type=cache,id=$ID,target=/cache,uid=5 --mount=type=secret,id=token,env=TOKEN --mount=type=secret,id=file \\\n"
+                     "    --mount=type=ssh --mount=from=tools,source=bin,target=/tools --mount=type=tmpfs,target=tmp \\\n"
+                     "    --mount=target=/ctx,source=sub,rw --network=none build $TOKEN\n"));
 }
 
 TEST_F(FrontendTest, Heredocs) {
@@ -266,20 +269,21 @@ TEST_F(FrontendTest, AddSources) {
 }
 
 TEST_F(FrontendTest, ImageConfig) {
-  const oci::ImageConfig image = Config("FROM busybox\n"
-                                        "ARG A=1\n"
-                                        "ENV K=v PATH=/opt:$PATH\n"
-                                        "LABEL l=\"x y\"\n"
-                                        "EXPOSE 80 53/udp\n"
-                                        "VOLUME /data\n"
-                                        "USER 5:6\n"
-                                        "STOPSIGNAL SIGTERM\n"
-                                        "HEALTHCHECK --interval=1m CMD true\n"
-                                        "SHELL [\"/bin/ash\", \"-c\"]\n"
-                                        "RUN x\n"
-                                        "ENTRYPOINT foo bar\n"
-                                        "ONBUILD RUN y\n",
-                                        {{"label:extra", "1"}});
+  const oci::ImageConfig image = Config(
+      "FROM busybox\n"
+      "ARG A=1\n"
+      "ENV K=v PATH=/opt:$PATH\n"
+      "LABEL l=\"x y\"\n"
+      "EXPOSE 80 53/udp\n"
+      "VOLUME /data\n"
+      "USER 5:6\n"
+      "STOPSIGNAL SIGTERM\n"
+      "HEALTHCHECK --interval=1m CMD true\n"
+      "SHELL [\"/bin/ash\", \"-c\"]\n"
+      "RUN x\n"
+      "ENTRYPOINT foo bar\n"
+      "ONBUILD RUN y\n",
+      {{"label:extra", "1"}});
   EXPECT_THAT(image.config.env, ElementsAre("PATH=/opt:/bin", "K=v"));
   EXPECT_THAT(image.config.exposed_ports, ElementsAre("53/udp", "80/tcp"));
   EXPECT_THAT(image.config.entrypoint, ElementsAre("/bin/ash", "-c", "foo bar"));
@@ -290,15 +294,15 @@ TEST_F(FrontendTest, ImageConfig) {
   EXPECT_THAT(image.config.on_build, ElementsAre("RUN y"));
   std::vector<std::string> history;
   for (const oci::HistoryEntry& entry : image.history) history.push_back(absl::StrCat(entry.created_by, entry.empty_layer ? "" : " +"));
-  EXPECT_THAT(history, ElementsAre("base +", "ARG A=1", "ENV K=v PATH=/opt:/bin", "LABEL l=x y", "EXPOSE [53/udp 80/tcp]", "VOLUME [/data]", "USER 5:6",
-                                   "STOPSIGNAL SIGTERM", "HEALTHCHECK {Test:[CMD-SHELL true] Interval:1m0s Timeout:0s StartPeriod:0s StartInterval:0s Retries:0}",
+  EXPECT_THAT(history, ElementsAre("base +", "ARG A=1", "ENV K=v PATH=/opt:/bin", "LABEL l=x y", "EXPOSE [53/udp 80/tcp]", "VOLUME [/data]",
+                                   "USER 5:6", "STOPSIGNAL SIGTERM",
+                                   "HEALTHCHECK {Test:[CMD-SHELL true] Interval:1m0s Timeout:0s StartPeriod:0s StartInterval:0s Retries:0}",
                                    "SHELL [/bin/ash -c]", "RUN |1 A=1 /bin/ash -c x # buildkit +", "ENTRYPOINT [\"/bin/ash\" \"-c\" \"foo bar\"]"));
 }
 
 TEST_F(FrontendTest, Errors) {
   EXPECT_EQ(Error("FROM busybox\n\nFROBNICATE x"), "dockerfile parse error on line 3: unknown instruction: FROBNICATE @3");
-  EXPECT_EQ(Error("FROM busybox\nCOPY --from=nope a b"),
-            "nope: failed to resolve source metadata for docker.io/library/nope:latest: not found @2");
+  EXPECT_EQ(Error("FROM busybox\nCOPY --from=nope a b"), "nope: failed to resolve source metadata for docker.io/library/nope:latest: not found @2");
   EXPECT_EQ(Error("FROM busybx"),
             "busybx: failed to resolve source metadata for docker.io/library/busybx:latest: not found (did you mean busybox?) @1");
   EXPECT_EQ(Error("FROM busybox AS build\nRUN a", {{"target", "biuld"}}), "target stage \"biuld\" could not be found (did you mean build?)");
@@ -323,16 +327,16 @@ TEST_F(FrontendTest, MultiPlatform) {
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_EQ(result->ref, nullptr);
   ASSERT_EQ(result->refs.size(), 2u);
-  EXPECT_EQ(result->metadata.at("refs.platforms"),
-            R"({"Platforms":[{"ID":"linux/amd64","Platform":{"architecture":"amd64","os":"linux"}},)"
-            R"({"ID":"linux/arm64","Platform":{"architecture":"arm64","os":"linux"}}]})");
+  EXPECT_EQ(result->metadata.at("refs.platforms"), R"({"Platforms":[{"ID":"linux/amd64","Platform":{"architecture":"amd64","os":"linux"}},)"
+                                                   R"({"ID":"linux/arm64","Platform":{"architecture":"arm64","os":"linux"}}]})");
   EXPECT_EQ(oci::ParseImageConfig(result->metadata.at("containerimage.config/linux/arm64"))->platform.architecture, "arm64");
   EXPECT_THAT(GraphDump().Dump(result->refs.at("linux/arm64")->edge()), HasSubstr("[linux/amd64->arm64 2/2] RUN echo arm64"));
 }
 
 TEST_F(FrontendTest, NamedContexts) {
-  ExpectGolden("named_contexts", Graph("FROM base AS b\nCOPY x /x\nCOPY --from=src /a /b /\nFROM busybox\nCOPY --from=b / /\n",
-                                       {{"context:base", "docker-image://debian:12"}, {"context:src", "local:srcdir"}, {"sharedkey:localdir:src", "key"}}));
+  ExpectGolden("named_contexts",
+               Graph("FROM base AS b\nCOPY x /x\nCOPY --from=src /a /b /\nFROM busybox\nCOPY --from=b / /\n",
+                     {{"context:base", "docker-image://debian:12"}, {"context:src", "local:srcdir"}, {"sharedkey:localdir:src", "key"}}));
 }
 
 TEST_F(FrontendTest, OnBuildTriggers) {
@@ -342,12 +346,13 @@ TEST_F(FrontendTest, OnBuildTriggers) {
 
 TEST_F(FrontendTest, Warnings) {
   ASSERT_TRUE(Build("FROM busybox AS Base\nENV API_KEY=x\nWORKDIR rel\nCMD foo $undefined\nrun x $Y\nUSER $NOPE\n").ok());
-  EXPECT_THAT(bridge_.warnings, ElementsAre("StageNameCasing: Stage name 'Base' should be lowercase (line 1)",
-                                            "ConsistentInstructionCasing: Command 'run' should match the case of the command majority (uppercase) (line 5)",
-                                            "SecretsUsedInArgOrEnv: Do not use ARG or ENV instructions for sensitive data (ENV \"API_KEY\") (line 2)",
-                                            "WorkdirRelativePath: Relative workdir \"rel\" can have unexpected results if the base image changes (line 3)",
-                                            "JSONArgsRecommended: JSON arguments recommended for CMD to prevent unintended behavior related to OS signals (line 4)",
-                                            "UndefinedVar: Usage of undefined variable '$NOPE' (line 6)"));
+  EXPECT_THAT(bridge_.warnings,
+              ElementsAre("StageNameCasing: Stage name 'Base' should be lowercase (line 1)",
+                          "ConsistentInstructionCasing: Command 'run' should match the case of the command majority (uppercase) (line 5)",
+                          "SecretsUsedInArgOrEnv: Do not use ARG or ENV instructions for sensitive data (ENV \"API_KEY\") (line 2)",
+                          "WorkdirRelativePath: Relative workdir \"rel\" can have unexpected results if the base image changes (line 3)",
+                          "JSONArgsRecommended: JSON arguments recommended for CMD to prevent unintended behavior related to OS signals (line 4)",
+                          "UndefinedVar: Usage of undefined variable '$NOPE' (line 6)"));
 }
 
 }  // namespace

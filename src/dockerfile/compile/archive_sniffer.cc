@@ -31,7 +31,10 @@ bool IsTarHeader(absl::string_view header) {
 }  // namespace
 
 bool LooksLikeArchive(absl::string_view head) {
-  if (absl::StartsWith(head, "BZh") || absl::StartsWith(head, "\x1F\x8B\x08") || absl::StartsWith(head, absl::string_view("\xFD" "7zXZ\0", 6))) {
+  if (absl::StartsWith(head, "BZh") || absl::StartsWith(head, "\x1F\x8B\x08") ||
+      absl::StartsWith(head, absl::string_view("\xFD"
+                                               "7zXZ\0",
+                                               6))) {
     return true;
   }
   return head.size() >= kHeaderBytes && IsTarHeader(head.substr(0, kHeaderBytes));

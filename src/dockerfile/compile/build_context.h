@@ -64,8 +64,7 @@ class BuildContext {
   absl::StatusOr<llb::State> InputState(const std::string& name) const;
 
  private:
-  BuildContext(llb::FrontendBridge& bridge, const Options& options, const Inputs& inputs)
-      : bridge_(bridge), options_(options), inputs_(inputs) {}
+  BuildContext(llb::FrontendBridge& bridge, const Options& options, const Inputs& inputs) : bridge_(bridge), options_(options), inputs_(inputs) {}
   absl::Status Locate();
   absl::Status FetchWebContext(const std::string& url);
   llb::State LocalDockerfile() const;

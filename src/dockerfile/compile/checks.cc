@@ -110,13 +110,15 @@ void CheckBasePlatform(const std::string& base, const oci::Platform& expected, c
 void CheckNoSecret(absl::string_view keyword, absl::string_view key, Lines lines, const Linter& linter) {
   if (!HasWord(key, {"apikey", "auth", "credential", "credentials", "key", "password", "pword", "passwd", "secret", "token"})) return;
   if (HasWord(key, {"public", "file", "version"})) return;
-  linter.Report(kSecretsUsedInArgOrEnv, lines, absl::StrCat("Do not use ARG or ENV instructions for sensitive data (", keyword, " ", GoQuote(key), ")"));
+  linter.Report(kSecretsUsedInArgOrEnv, lines,
+                absl::StrCat("Do not use ARG or ENV instructions for sensitive data (", keyword, " ", GoQuote(key), ")"));
 }
 
 void CheckUsedOnce(const Instruction& instruction, SeenOnce* seen, const Linter& linter) {
   if (seen->seen) {
-    linter.Report(kMultipleInstructionsDisallowed, seen->lines,
-                  absl::StrCat("Multiple ", instruction.keyword, " instructions should not be used in the same stage because only the last one will be used"));
+    linter.Report(
+        kMultipleInstructionsDisallowed, seen->lines,
+        absl::StrCat("Multiple ", instruction.keyword, " instructions should not be used in the same stage because only the last one will be used"));
   }
   *seen = {true, instruction.lines};
 }

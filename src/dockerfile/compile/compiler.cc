@@ -20,9 +20,11 @@ std::optional<llb::ProxyEnv> ProxyOf(const std::map<std::string, std::string>& b
   llb::ProxyEnv proxy;
   bool any = false;
   for (const auto& [name, value] : build_args) {
-    for (const auto& [known, place] : std::initializer_list<std::pair<absl::string_view, std::string*>>{
-             {"http_proxy", &proxy.http_proxy}, {"https_proxy", &proxy.https_proxy}, {"ftp_proxy", &proxy.ftp_proxy},
-             {"no_proxy", &proxy.no_proxy}, {"all_proxy", &proxy.all_proxy}}) {
+    for (const auto& [known, place] : std::initializer_list<std::pair<absl::string_view, std::string*>>{{"http_proxy", &proxy.http_proxy},
+                                                                                                        {"https_proxy", &proxy.https_proxy},
+                                                                                                        {"ftp_proxy", &proxy.ftp_proxy},
+                                                                                                        {"no_proxy", &proxy.no_proxy},
+                                                                                                        {"all_proxy", &proxy.all_proxy}}) {
       if (!absl::EqualsIgnoreCase(name, known)) continue;
       *place = value;
       any = true;
@@ -196,7 +198,8 @@ absl::Status Compiler::PrepareEnvironment(StageState* stage) {
 
 // Build arguments that ask for the stage, or the context, to be scanned for an SBOM: a boolean or a list of stages.
 void Compiler::ReadScanFlags(StageState* stage) {
-  for (const auto& [name, flag] : {std::pair("BUILDKIT_SBOM_SCAN_CONTEXT", &stage->scan_context), std::pair("BUILDKIT_SBOM_SCAN_STAGE", &stage->scan_stage)}) {
+  for (const auto& [name, flag] :
+       {std::pair("BUILDKIT_SBOM_SCAN_CONTEXT", &stage->scan_context), std::pair("BUILDKIT_SBOM_SCAN_STAGE", &stage->scan_stage)}) {
     std::optional<std::string> value = global_args_.Get(name);
     for (const ArgDefinition& arg : stage->build_args) {
       if (arg.key == name && arg.value.has_value()) value = arg.value;

@@ -78,7 +78,8 @@ class Compiler {
 
   absl::Status ResolveReachable(StageState* target);
   absl::Status ResolveBase(StageState* stage, bool reachable);
-  absl::Status ResolveImage(StageState* stage, const std::string& written, const oci::Reference& reference, oci::Platform* platform, bool* is_scratch);
+  absl::Status ResolveImage(StageState* stage, const std::string& written, const oci::Reference& reference, oci::Platform* platform,
+                            bool* is_scratch);
   absl::StatusOr<bool> UseNamedBase(StageState* stage, const oci::Platform& platform);
   absl::StatusOr<bool> AddOnBuildTriggers(StageState* stage);
 
@@ -119,7 +120,8 @@ class Compiler {
 
   // -- shared by the dispatchers -------------------------------------------------------------------------------------------
   absl::StatusOr<std::string> ExpandIn(const StageState& stage, const Instruction& instruction, const Expander& expander, absl::string_view text);
-  void ReportUndefined(const StageState& stage, const Instruction& instruction, const std::set<std::string>& unmatched, const Environment& environment);
+  void ReportUndefined(const StageState& stage, const Instruction& instruction, const std::set<std::string>& unmatched,
+                       const Environment& environment);
   // The instruction's text with its variables expanded, its keyword in upper case.
   std::string ShownCommand(const Instruction& instruction, const Environment& environment) const;
   llb::Constraints At(Lines lines) const;

@@ -62,8 +62,8 @@ absl::StatusOr<std::vector<llb::HostIp>> ParseExtraHosts(const std::string& text
 }
 
 absl::StatusOr<llb::Ulimit> ParseUlimit(const std::string& text) {
-  static constexpr absl::string_view kNames[] = {"core",     "cpu",  "data",  "fsize", "locks",  "memlock",    "msgqueue", "nice",
-                                                 "nofile", "nproc", "rss", "rtprio", "rttime", "sigpending", "stack"};
+  static constexpr absl::string_view kNames[] = {"core",   "cpu",   "data", "fsize",  "locks",  "memlock",    "msgqueue", "nice",
+                                                 "nofile", "nproc", "rss",  "rtprio", "rttime", "sigpending", "stack"};
   const std::size_t equals = text.find('=');
   if (equals == std::string::npos) return Invalid("invalid ulimit argument: ", text);
   llb::Ulimit limit;
@@ -245,8 +245,8 @@ absl::string_view ResolveModeName(llb::ResolveMode mode) {
 
 bool Config::IsNoCache(absl::string_view stage) const {
   if (!no_cache_stages.has_value()) return false;
-  return no_cache_stages->empty() || std::any_of(no_cache_stages->begin(), no_cache_stages->end(),
-                                                 [&](const std::string& name) { return absl::EqualsIgnoreCase(name, stage); });
+  return no_cache_stages->empty() ||
+         std::any_of(no_cache_stages->begin(), no_cache_stages->end(), [&](const std::string& name) { return absl::EqualsIgnoreCase(name, stage); });
 }
 
 absl::StatusOr<Config> ParseConfig(const Options& options) {
@@ -285,8 +285,8 @@ absl::Status CheckFrontendCaps(const Options& options) {
   if (wanted.empty()) return absl::OkStatus();
   for (const absl::string_view cap : absl::StrSplit(wanted, ',')) {
     const absl::string_view name = cap.substr(0, cap.find('+'));
-    if (name == "moby.buildkit.frontend.inputs" || name == "moby.buildkit.frontend.subrequests" ||
-        name == "moby.buildkit.frontend.contexts" || name == "moby.buildkit.frontend.gitquerystring") {
+    if (name == "moby.buildkit.frontend.inputs" || name == "moby.buildkit.frontend.subrequests" || name == "moby.buildkit.frontend.contexts" ||
+        name == "moby.buildkit.frontend.gitquerystring") {
       continue;
     }
     return absl::UnimplementedError(absl::StrCat("unsupported frontend capability ", name));

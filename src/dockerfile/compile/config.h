@@ -34,7 +34,7 @@ struct Config {
   std::int64_t shm_size = 0;
   std::vector<llb::Ulimit> ulimits;
   std::optional<llb::LinuxResources> resources;
-  std::optional<LintConfig> lint;  // replaces the check directive
+  std::optional<LintConfig> lint;        // replaces the check directive
   std::vector<oci::Platform> platforms;  // asked for; empty: the default
   bool multi_platform = false;
   std::optional<std::vector<std::string>> no_cache_stages;  // empty list: every stage

@@ -26,9 +26,9 @@ namespace {
 bool IsBuildSwitch(absl::string_view name) { return name == "BUILDKIT_SBOM_SCAN_CONTEXT" || name == "BUILDKIT_SBOM_SCAN_STAGE"; }
 
 bool IsSignal(const std::string& text) {
-  static constexpr absl::string_view kNames[] = {
-      "ABRT", "ALRM", "BUS",  "CHLD", "CLD",  "CONT", "FPE",  "HUP",  "ILL",  "INT",    "IO",   "IOT",  "KILL",   "PIPE", "POLL", "PROF", "PWR", "QUIT",
-      "SEGV", "STKFLT", "STOP", "SYS", "TERM", "TRAP", "TSTP", "TTIN", "TTOU", "URG",   "USR1", "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ"};
+  static constexpr absl::string_view kNames[] = {"ABRT", "ALRM", "BUS",  "CHLD", "CLD",  "CONT", "FPE",    "HUP",    "ILL",  "INT", "IO",   "IOT",
+                                                 "KILL", "PIPE", "POLL", "PROF", "PWR",  "QUIT", "SEGV",   "STKFLT", "STOP", "SYS", "TERM", "TRAP",
+                                                 "TSTP", "TTIN", "TTOU", "URG",  "USR1", "USR2", "VTALRM", "WINCH",  "XCPU", "XFSZ"};
   int number = 0;
   if (absl::SimpleAtoi(text, &number)) return number != 0;
   const std::string upper = absl::AsciiStrToUpper(text);
@@ -201,8 +201,9 @@ absl::Status Compiler::DispatchCmd(StageState* stage, const Command& command, co
   std::vector<std::string> words = cmd.command.words;
   if (cmd.command.shell_form) {
     if (stage->image.config.shell.empty()) {
-      linter.Report(kJsonArgsRecommended, command.instruction.lines,
-                    absl::StrCat("JSON arguments recommended for ", command.instruction.keyword, " to prevent unintended behavior related to OS signals"));
+      linter.Report(
+          kJsonArgsRecommended, command.instruction.lines,
+          absl::StrCat("JSON arguments recommended for ", command.instruction.keyword, " to prevent unintended behavior related to OS signals"));
     }
     words = WithShell(stage->image, words);
   }
@@ -218,8 +219,9 @@ absl::Status Compiler::DispatchEntrypoint(StageState* stage, const Command& comm
   std::vector<std::string> words = entrypoint.command.words;
   if (entrypoint.command.shell_form) {
     if (stage->image.config.shell.empty()) {
-      linter.Report(kJsonArgsRecommended, command.instruction.lines,
-                    absl::StrCat("JSON arguments recommended for ", command.instruction.keyword, " to prevent unintended behavior related to OS signals"));
+      linter.Report(
+          kJsonArgsRecommended, command.instruction.lines,
+          absl::StrCat("JSON arguments recommended for ", command.instruction.keyword, " to prevent unintended behavior related to OS signals"));
     }
     words = WithShell(stage->image, words);
   }
@@ -239,9 +241,9 @@ absl::Status Compiler::DispatchHealthcheck(StageState* stage, const Command& com
   health.start_interval = check.start_interval;
   health.retries = check.retries;
   stage->image.config.healthcheck = health;
-  stage->Commit(absl::StrCat("HEALTHCHECK {Test:", GoList(check.test), " Interval:", FormatGoDuration(check.interval), " Timeout:",
-                             FormatGoDuration(check.timeout), " StartPeriod:", FormatGoDuration(check.start_period), " StartInterval:",
-                             FormatGoDuration(check.start_interval), " Retries:", check.retries, "}"),
+  stage->Commit(absl::StrCat("HEALTHCHECK {Test:", GoList(check.test), " Interval:", FormatGoDuration(check.interval),
+                             " Timeout:", FormatGoDuration(check.timeout), " StartPeriod:", FormatGoDuration(check.start_period),
+                             " StartInterval:", FormatGoDuration(check.start_interval), " Retries:", check.retries, "}"),
                 /*layer=*/false);
   return absl::OkStatus();
 }

@@ -146,7 +146,8 @@ absl::Status Compiler::CopyFiles(StageState* stage, CopyJob* job) {
   }
   for (const InlineFile& file : job->paths->files) {
     ASSIGN_OR_RETURN(const std::string path, WithoutDrive(file.path, job->os, /*keep_slash=*/false));
-    const llb::State tree = llb::Scratch().File(llb::FileActions().Mkfile(path, 0644, file.data), Internal("preparing inline document").For(*stage->platform));
+    const llb::State tree =
+        llb::Scratch().File(llb::FileActions().Mkfile(path, 0644, file.data), Internal("preparing inline document").For(*stage->platform));
     llb::FileCopy copy = job->like;
     copy.src = ToSlash(path, job->os);
     job->actions.Copy(tree, std::move(copy));
@@ -156,7 +157,8 @@ absl::Status Compiler::CopyFiles(StageState* stage, CopyJob* job) {
   if (job->link && job->chmod.empty()) {
     // An independent layer; people see the copy and the merge as one step.
     const std::string group = RandomId();
-    const llb::State layer = llb::Scratch().File(job->actions, llb::Constraints(constraints).For(*stage->platform).InGroup(group, job->step_name, /*weak=*/true));
+    const llb::State layer =
+        llb::Scratch().File(job->actions, llb::Constraints(constraints).For(*stage->platform).InGroup(group, job->step_name, /*weak=*/true));
     --stage->steps_done;
     constraints.InGroup(group, job->step_name, /*weak=*/false).Named(stage->StepName(absl::StrCat("LINK ", shown), stage->platform, &environment));
     stage->state = stage->state.WithOutput(llb::Merge({stage->state, layer}, constraints).output());

@@ -120,7 +120,8 @@ absl::Status Compiler::DispatchRun(StageState* stage, const Command& command, co
   std::string shown = instruction.code;
   ASSIGN_OR_RETURN(const std::vector<std::string> words, RunWords(*stage, run, &shown, &options));
   options.Args(words);
-  options.With(At(instruction.lines).Described("com.docker.dockerfile.v1.command", instruction.code).IgnoreCache(stage->ignore_cache).For(*stage->platform));
+  options.With(
+      At(instruction.lines).Described("com.docker.dockerfile.v1.command", instruction.code).IgnoreCache(stage->ignore_cache).For(*stage->platform));
   if (proxy_.has_value()) options.Proxy(*proxy_);
   RETURN_IF_ERROR(AddRunMounts(stage, command, run, &options));
   if (!run.devices.empty()) {

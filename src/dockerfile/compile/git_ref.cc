@@ -179,9 +179,7 @@ bool IsGitSource(absl::string_view text) {
   return ref.ok() && ref->has_value();
 }
 
-bool IsHttpSource(absl::string_view text) {
-  return (absl::StartsWith(text, "http://") || absl::StartsWith(text, "https://")) && !IsGitSource(text);
-}
+bool IsHttpSource(absl::string_view text) { return (absl::StartsWith(text, "http://") || absl::StartsWith(text, "https://")) && !IsGitSource(text); }
 
 std::string FileNameOfUrl(absl::string_view url) {
   const std::size_t host = url.find("://");

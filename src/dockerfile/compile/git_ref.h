@@ -16,7 +16,7 @@ struct GitRef {
   std::string ref;
   std::string subdir;
   std::string checksum;
-  std::string mtime;  // "checkout" or "commit"
+  std::string mtime;         // "checkout" or "commit"
   bool looks_local = false;  // "github.com/...": could be a path as well
   std::optional<bool> keep_git_dir, submodules;
   bool fetch_by_commit = false;

@@ -51,7 +51,7 @@ struct SeenOnce {
 };
 
 struct StageState {
-  Stage stage;  // its base name expanded, later resolved
+  Stage stage;       // its base name expanded, later resolved
   std::string name;  // for people: the stage's name, "stage-<index>", or nothing when it is the only one
   std::vector<Command> commands;
   std::map<StageState*, Lines> deps;  // the stages that commands read, and where

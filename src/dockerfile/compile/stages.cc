@@ -123,7 +123,8 @@ absl::Status Compiler::ReadStagePlatform(StageState* stage, std::set<std::string
   }
   const absl::StatusOr<oci::Platform> parsed = oci::ParsePlatform(platform->text);
   if (!parsed.ok()) {
-    return Annotate(WithAnySuggestion(parsed.status(), platform->unmatched, global_args_.Names()), absl::StrCat("failed to parse platform ", expression));
+    return Annotate(WithAnySuggestion(parsed.status(), platform->unmatched, global_args_.Names()),
+                    absl::StrCat("failed to parse platform ", expression));
   }
   used->insert(platform->matched.begin(), platform->matched.end());
   stage->platform = *parsed;

@@ -101,10 +101,9 @@ struct WorkdirInstruction {
   std::string path;
 };
 
-using InstructionBody =
-    std::variant<AddInstruction, ArgInstruction, CmdInstruction, CopyInstruction, EntrypointInstruction, EnvInstruction, ExposeInstruction,
-                 HealthcheckInstruction, LabelInstruction, MaintainerInstruction, OnbuildInstruction, RunInstruction, ShellInstruction,
-                 StopsignalInstruction, UserInstruction, VolumeInstruction, WorkdirInstruction>;
+using InstructionBody = std::variant<AddInstruction, ArgInstruction, CmdInstruction, CopyInstruction, EntrypointInstruction, EnvInstruction,
+                                     ExposeInstruction, HealthcheckInstruction, LabelInstruction, MaintainerInstruction, OnbuildInstruction,
+                                     RunInstruction, ShellInstruction, StopsignalInstruction, UserInstruction, VolumeInstruction, WorkdirInstruction>;
 
 struct Instruction {
   std::string keyword;  // as written

@@ -155,9 +155,9 @@ class MountReader {
       (key == "mode" ? mount_.mode : key == "uid" ? mount_.uid : mount_.gid) = number;
       return absl::OkStatus();
     }
-    static const std::vector<std::string>& keys = *new std::vector<std::string>{
-        "type", "from", "source", "target", "readonly", "id", "sharing", "required", "size", "mode",
-        "uid", "gid", "src", "dst", "destination", "ro", "rw", "readwrite", "env"};
+    static const std::vector<std::string>& keys =
+        *new std::vector<std::string>{"type", "from", "source", "target", "readonly",    "id", "sharing", "required",  "size", "mode",
+                                      "uid",  "gid",  "src",    "dst",    "destination", "ro", "rw",      "readwrite", "env"};
     return WithSuggestion(Invalid("unexpected key '", key, "' in '", field, "'"), key, keys);
   }
 

@@ -21,7 +21,7 @@ struct RunMount {
   std::string sharing;  // "", "shared", "private" or "locked"
   bool readonly = true;
   bool required = false;
-  std::int64_t size = 0;  // of a tmpfs, 0 unlimited
+  std::int64_t size = 0;           // of a tmpfs, 0 unlimited
   std::optional<std::string> env;  // the variable that takes a secret
   std::optional<std::uint32_t> mode, uid, gid;
 };

@@ -21,10 +21,23 @@ using BodyReader = absl::StatusOr<InstructionBody> (*)(const Node&);
 
 const std::map<std::string, BodyReader>& Readers() {
   static const std::map<std::string, BodyReader>& readers = *new std::map<std::string, BodyReader>{
-      {"ADD", ReadAdd},       {"ARG", ReadArg},           {"CMD", ReadCmd},       {"COPY", ReadCopy},     {"ENTRYPOINT", ReadEntrypoint},
-      {"ENV", ReadEnv},       {"EXPOSE", ReadExpose},     {"HEALTHCHECK", ReadHealthcheck},               {"LABEL", ReadLabel},
-      {"MAINTAINER", ReadMaintainer}, {"ONBUILD", ReadOnbuild}, {"RUN", ReadRun}, {"SHELL", ReadShell},   {"STOPSIGNAL", ReadStopsignal},
-      {"USER", ReadUser},     {"VOLUME", ReadVolume},     {"WORKDIR", ReadWorkdir},
+      {"ADD", ReadAdd},
+      {"ARG", ReadArg},
+      {"CMD", ReadCmd},
+      {"COPY", ReadCopy},
+      {"ENTRYPOINT", ReadEntrypoint},
+      {"ENV", ReadEnv},
+      {"EXPOSE", ReadExpose},
+      {"HEALTHCHECK", ReadHealthcheck},
+      {"LABEL", ReadLabel},
+      {"MAINTAINER", ReadMaintainer},
+      {"ONBUILD", ReadOnbuild},
+      {"RUN", ReadRun},
+      {"SHELL", ReadShell},
+      {"STOPSIGNAL", ReadStopsignal},
+      {"USER", ReadUser},
+      {"VOLUME", ReadVolume},
+      {"WORKDIR", ReadWorkdir},
   };
   return readers;
 }
@@ -40,8 +53,9 @@ void CheckDescription(absl::string_view keyword, const std::vector<std::string>&
   if (node.comments.empty() || names.empty()) return;
   const std::string& comment = node.comments.back();
   if (std::find(names.begin(), names.end(), comment.substr(0, comment.find(' '))) != names.end()) return;
-  linter.Report(kInvalidDefinitionDescription, node.lines,
-                absl::StrCat("Comment for ", keyword, " should follow the format: `# ", names.size() > 1 ? "<arg_key>" : names[0], " <description>`"));
+  linter.Report(
+      kInvalidDefinitionDescription, node.lines,
+      absl::StrCat("Comment for ", keyword, " should follow the format: `# ", names.size() > 1 ? "<arg_key>" : names[0], " <description>`"));
 }
 
 void CheckFromCasing(const Node& node, const Linter& linter) {
@@ -59,7 +73,8 @@ void CheckFromCasing(const Node& node, const Linter& linter) {
 
 bool IsStageName(absl::string_view name) {
   if (name.empty() || !absl::ascii_islower(name[0])) return false;
-  return std::all_of(name.begin(), name.end(), [](char c) { return absl::ascii_islower(c) || absl::ascii_isdigit(c) || absl::StrContains("-_.", absl::string_view(&c, 1)); });
+  return std::all_of(name.begin(), name.end(),
+                     [](char c) { return absl::ascii_islower(c) || absl::ascii_isdigit(c) || absl::StrContains("-_.", absl::string_view(&c, 1)); });
 }
 
 absl::StatusOr<Stage> ReadStage(const Node& node, const Linter& linter) {
@@ -68,8 +83,8 @@ absl::StatusOr<Stage> ReadStage(const Node& node, const Linter& linter) {
   if (node.arguments.size() == 3 && absl::EqualsIgnoreCase(node.arguments[1], "as")) {
     stage.name = absl::AsciiStrToLower(node.arguments[2]);
     if (!IsStageName(stage.name)) {
-      return absl::InvalidArgumentError(absl::StrCat("invalid name for build stage: ", GoQuote(node.arguments[2]),
-                                                     ", name can't start with a number or contain symbols"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("invalid name for build stage: ", GoQuote(node.arguments[2]), ", name can't start with a number or contain symbols"));
     }
   } else if (node.arguments.size() != 1) {
     return absl::InvalidArgumentError("FROM requires either one or three arguments");

@@ -52,7 +52,8 @@ TEST(Reader, Errors) {
   EXPECT_EQ(Error("FROM a AS 1x"),
             "dockerfile parse error on line 1: invalid name for build stage: \"1x\", name can't start with a number or contain symbols");
   EXPECT_EQ(Error("RUN x\nFROM a"), "no build stage in current context");
-  EXPECT_THAT(Error("FROM a\nCOPY x"), HasSubstr("COPY requires at least two arguments, but only one was provided. Destination could not be determined"));
+  EXPECT_THAT(Error("FROM a\nCOPY x"),
+              HasSubstr("COPY requires at least two arguments, but only one was provided. Destination could not be determined"));
   EXPECT_THAT(Error("FROM a\nCOPY --form=x a b"), HasSubstr("unknown flag: --form (did you mean from?)"));
   EXPECT_THAT(Error("FROM a\nCOPY --link=maybe a b"), HasSubstr("expecting boolean value for flag --link, not: maybe"));
   EXPECT_THAT(Error("FROM a\nCOPY --from a b"), HasSubstr("missing a value on flag: --from"));
@@ -140,8 +141,9 @@ TEST(Lint, FindingsWhileReading) {
     findings.push_back(absl::StrCat(rule.name, ":", lines.first, ": ", message));
   });
   ASSERT_TRUE(Read("FROM a as Base\nMAINTAINER x\n# check=skip=MaintainerDeprecated\nMAINTAINER y\n", linter).ok());
-  EXPECT_THAT(findings, ElementsAre("StageNameCasing:1: Stage name 'Base' should be lowercase", "FromAsCasing:1: 'as' and 'FROM' keywords' casing do not match",
-                                    "MaintainerDeprecated:2: Maintainer instruction is deprecated in favor of using label"));
+  EXPECT_THAT(findings,
+              ElementsAre("StageNameCasing:1: Stage name 'Base' should be lowercase", "FromAsCasing:1: 'as' and 'FROM' keywords' casing do not match",
+                          "MaintainerDeprecated:2: Maintainer instruction is deprecated in favor of using label"));
   EXPECT_EQ(ParseLintOptions("skip=all;error=true")->findings_are_errors, true);
   EXPECT_EQ(ParseLintOptions("bad").status().message(), "invalid check option \"bad\"");
 }

@@ -40,8 +40,8 @@ absl::StatusOr<LintConfig> ParseLintOptions(absl::string_view options) {
     } else if (name == "error") {
       const std::optional<bool> flag = ParseBool(value);
       if (!flag.has_value()) {
-        return absl::InvalidArgumentError(absl::StrCat("failed to parse check option ", GoQuote(option), ": strconv.ParseBool: parsing ",
-                                                       GoQuote(value), ": invalid syntax"));
+        return absl::InvalidArgumentError(
+            absl::StrCat("failed to parse check option ", GoQuote(option), ": strconv.ParseBool: parsing ", GoQuote(value), ": invalid syntax"));
       }
       config.findings_are_errors = *flag;
     } else {

@@ -32,8 +32,7 @@ using LintSink = std::function<void(const LintRule&, const std::string& message,
 class Linter {
  public:
   Linter() = default;
-  Linter(LintConfig config, LintSink sink)
-      : config_(std::move(config)), sink_(std::move(sink)), reported_(std::make_shared<Record>()) {}
+  Linter(LintConfig config, LintSink sink) : config_(std::move(config)), sink_(std::move(sink)), reported_(std::make_shared<Record>()) {}
 
   void Report(const LintRule& rule, Lines lines, const std::string& message) const;
 

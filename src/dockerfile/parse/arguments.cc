@@ -112,9 +112,7 @@ JsonForm ReadJsonArray(absl::string_view text, std::vector<std::string>* strings
   return JsonForm::kStrings;
 }
 
-absl::Status NotStrings() {
-  return absl::InvalidArgumentError("when using JSON array syntax, arrays must be comprised of strings only");
-}
+absl::Status NotStrings() { return absl::InvalidArgumentError("when using JSON array syntax, arrays must be comprised of strings only"); }
 
 using ArgumentParser = absl::Status (*)(absl::string_view, char, Node*);
 
@@ -206,11 +204,10 @@ absl::Status Trigger(absl::string_view text, char escape, Node* node) {
 
 ArgumentParser ParserFor(absl::string_view keyword) {
   static const std::map<std::string, ArgumentParser>& parsers = *new std::map<std::string, ArgumentParser>{
-      {"add", JsonOrWords},       {"arg", NamesOrAssignments}, {"cmd", JsonOrText},       {"copy", JsonOrWords},
-      {"entrypoint", JsonOrText}, {"env", Assignments},        {"expose", BlankSeparated}, {"from", BlankSeparated},
-      {"healthcheck", HealthCheck}, {"label", Assignments},    {"maintainer", WholeText}, {"onbuild", Trigger},
-      {"run", JsonOrText},        {"shell", JsonOrText},       {"stopsignal", WholeText}, {"user", WholeText},
-      {"volume", JsonOrWords},    {"workdir", WholeText},
+      {"add", JsonOrWords},      {"arg", NamesOrAssignments}, {"cmd", JsonOrText},      {"copy", JsonOrWords},        {"entrypoint", JsonOrText},
+      {"env", Assignments},      {"expose", BlankSeparated},  {"from", BlankSeparated}, {"healthcheck", HealthCheck}, {"label", Assignments},
+      {"maintainer", WholeText}, {"onbuild", Trigger},        {"run", JsonOrText},      {"shell", JsonOrText},        {"stopsignal", WholeText},
+      {"user", WholeText},       {"volume", JsonOrWords},     {"workdir", WholeText},
   };
   const auto found = parsers.find(absl::AsciiStrToLower(keyword));
   return found == parsers.end() ? nullptr : found->second;

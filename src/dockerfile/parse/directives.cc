@@ -58,8 +58,7 @@ absl::StatusOr<std::optional<Directive>> DirectiveReader::Read(absl::string_view
   ++line_;
   Directive directive;
   directive.line = line_;
-  if (done_ || !absl::ConsumePrefix(&line, mark_) ||
-      !SplitAssignment(absl::StripLeadingAsciiWhitespace(line), &directive.name, &directive.value) ||
+  if (done_ || !absl::ConsumePrefix(&line, mark_) || !SplitAssignment(absl::StripLeadingAsciiWhitespace(line), &directive.name, &directive.value) ||
       (directive.name != "syntax" && directive.name != "escape" && directive.name != "check")) {
     done_ = true;
     return std::nullopt;

@@ -90,8 +90,8 @@ class FileParser {
   // A line that ends in the escape character (blanks may follow), not preceded by another one, continues on the next line.
   absl::string_view WithoutContinuation(absl::string_view text, bool* continues) const {
     const absl::string_view stripped = text.substr(0, text.find_last_not_of(" \t") + 1);
-    *continues = absl::EndsWith(stripped, absl::string_view(&file_.escape, 1)) &&
-                 (stripped.size() == 1 || stripped[stripped.size() - 2] != file_.escape);
+    *continues =
+        absl::EndsWith(stripped, absl::string_view(&file_.escape, 1)) && (stripped.size() == 1 || stripped[stripped.size() - 2] != file_.escape);
     return *continues ? stripped.substr(0, stripped.size() - 1) : text;
   }
 

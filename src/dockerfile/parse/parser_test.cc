@@ -1,6 +1,5 @@
 #include "dockerfile/parse/parser.h"
 
-
 #include "absl/strings/str_cat.h"
 #include "dockerfile/parse/directives.h"
 #include "dockerfile/shell/quote.h"

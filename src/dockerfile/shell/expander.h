@@ -33,7 +33,7 @@ struct ExpandOptions {
 
 struct Expansion {
   std::string text;
-  std::vector<std::string> words;  // `text` split at unquoted blanks
+  std::vector<std::string> words;            // `text` split at unquoted blanks
   std::set<std::string> matched, unmatched;  // the names that were looked up
 };
 
@@ -41,8 +41,7 @@ struct Expansion {
 class Expander {
  public:
   // Without a budget every call has a default one of its own.
-  explicit Expander(ExpandOptions options, std::shared_ptr<ExpansionBudget> budget = nullptr)
-      : options_(options), budget_(std::move(budget)) {}
+  explicit Expander(ExpandOptions options, std::shared_ptr<ExpansionBudget> budget = nullptr) : options_(options), budget_(std::move(budget)) {}
 
   // Errors name `text` and what is wrong with it.
   absl::StatusOr<Expansion> Expand(absl::string_view text, const Environment& environment) const;

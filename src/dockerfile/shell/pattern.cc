@@ -84,8 +84,7 @@ class Matcher {
       if (token.kind == Token::kAnyText && c != '\n') {
         Activate(&next, state);
         any = true;
-      } else if ((token.kind == Token::kLiteral && token.literal == c) ||
-                 (token.kind == Token::kAnyCharacter && c != '\n' && !IsContinuation(c))) {
+      } else if ((token.kind == Token::kLiteral && token.literal == c) || (token.kind == Token::kAnyCharacter && c != '\n' && !IsContinuation(c))) {
         Activate(&next, state + 1);
         any = true;
       }
