@@ -355,5 +355,35 @@ TEST_F(FrontendTest, Warnings) {
                           "UndefinedVar: Usage of undefined variable '$NOPE' (line 6)"));
 }
 
+TEST_F(FrontendTest, Targets) {
+  const absl::StatusOr<llb::FrontendResult> result = Build("# a first one\nFROM busybox AS a\nFROM a\n", {{"requestid", "frontend.targets"}});
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->metadata.at("result.txt"), "TARGET    DESCRIPTION\na         first one\n(default) \n");
+  EXPECT_THAT(result->metadata.at("result.json"), HasSubstr("\"default\": true"));
+}
+
+TEST_F(FrontendTest, OutlineOfTarget) {
+  const absl::StatusOr<llb::FrontendResult> result = Build(
+      "ARG base=box\n# sfx is a suffix\nARG sfx=usy${base}\nFROM b${sfx} AS first\nARG FOO=1\nRUN --mount=type=secret,id=s,required true\n"
+      "FROM scratch AS unused\nARG NO\n# last it is\nFROM scratch AS last\nCOPY --from=first / /\n",
+      {{"requestid", "frontend.outline"}, {"build-arg:FOO", "2"}});
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->metadata.at("result.txt"),
+            "TARGET: last\nDESCRIPTION: it is\n\n"
+            "BUILD ARG   VALUE    DESCRIPTION\nbase        box      \nsfx         usybox   is a suffix\nFOO         2        \n\n"
+            "SECRET   REQUIRED\ns        true\n\n");
+}
+
+TEST_F(FrontendTest, LintRequest) {
+  const absl::StatusOr<llb::FrontendResult> result = Build("FROM busybox as x\nCOPY --from=9 a b\n", {{"requestid", "frontend.lint"}});
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->metadata.at("result.statuscode"), "1");
+  EXPECT_THAT(result->metadata.at("result.json"), HasSubstr("\"message\": \"invalid stage index 9\""));
+  EXPECT_EQ(result->metadata.at("result.txt"),
+            "\nWARNING: FromAsCasing - https://docs.docker.com/go/dockerfile/rule/from-as-casing/\n'as' and 'FROM' keywords' casing do not match\n"
+            "Dockerfile:1\n--------------------\n   1 | >>> FROM busybox as x\n   2 |     COPY --from=9 a b\n   3 |     \n--------------------\n");
+  EXPECT_EQ(Build("FROM scratch", {{"requestid", "frontend.nope"}}).status().message(), "unsupported request frontend.nope");
+}
+
 }  // namespace
 }  // namespace cachalot::dockerfile

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/cord.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -289,7 +290,9 @@ absl::Status CheckFrontendCaps(const Options& options) {
         name == "moby.buildkit.frontend.gitquerystring") {
       continue;
     }
-    return absl::UnimplementedError(absl::StrCat("unsupported frontend capability ", name));
+    absl::Status status = absl::UnimplementedError(absl::StrCat("unsupported frontend capability ", name));
+    status.SetPayload("github.com/moby/buildkit/errdefs.FrontendCap+json", absl::Cord(absl::StrCat("{\"name\":", GoQuote(name), "}")));
+    return status;
   }
   return absl::OkStatus();
 }
