@@ -166,6 +166,7 @@ absl::StatusOr<bool> IsMountPoint(const std::string& target) {
 absl::Status EnterPrivateMountNamespace() {
   if (::unshare(CLONE_NEWNS) != 0) return ErrnoError("make a mount namespace");
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) return ErrnoError("make all mounts slaves of the host's");
+  if (::mount(nullptr, "/", nullptr, MS_REC | MS_SHARED, nullptr) != 0) return ErrnoError("share all mounts");
   // crun 1.8 runs nothing while a unified hierarchy beside v1 ones carries controllers.
   if (CgroupLayout::Detect().unified_beside_v1()) RETURN_IF_ERROR(HideUnifiedHierarchy());
   return absl::OkStatus();

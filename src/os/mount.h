@@ -24,8 +24,9 @@ absl::Status Unmount(const std::string& target);
 // True when `target` is the root of a mount (bind mounts included).
 absl::StatusOr<bool> IsMountPoint(const std::string& target);
 
-// Moves the calling process into a mount namespace of its own (propagation: slave), so that its mounts die with it; and, when
-// this host's hybrid cgroup layout would make crun refuse, hides the unified hierarchy there. Call before any thread starts.
+// Moves the calling process into a mount namespace of its own, so that its mounts die with it: the host's mounts come in, none goes
+// out, and namespaces made from it later follow its mounts. When this host's hybrid cgroup layout would make crun refuse, hides the
+// unified hierarchy there. Call before any thread starts.
 absl::Status EnterPrivateMountNamespace();
 
 }  // namespace cachalot::os

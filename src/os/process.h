@@ -70,8 +70,9 @@ class ChildProcess {
 enum class Containment {
   // A child gets SIGKILL when this process ends. Its own children do not.
   kParentDeath,
-  // Children live in a PID namespace of their own with a matching /proc (in a mount namespace of each): when this process ends, the
-  // kernel kills all of them with all their descendants. Needs privileges and the program "sleep".
+  // Children live in one PID namespace of their own, with a mount namespace where /proc shows it and all else is as here: when this
+  // process ends, the kernel kills all of them with all their descendants. Needs privileges, EnterPrivateMountNamespace() before, and
+  // the program "sleep". A command without a directory starts in "/". Paths like /proc/self/fd/3 mean nothing to the children.
   kPidNamespace,
 };
 

@@ -12,10 +12,21 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "os/file.h"
+#include "os/mount.h"
 #include "os/scratch_testing.h"
 
 namespace cachalot::os {
 namespace {
+
+// As the daemon does.
+class PrivateMounts : public ::testing::Environment {
+ public:
+  void SetUp() override {
+    if (!CanMount()) return;
+    ASSERT_TRUE(EnterPrivateMountNamespace().ok());
+  }
+};
+const ::testing::Environment* const kPrivateMounts = ::testing::AddGlobalTestEnvironment(new PrivateMounts);
 
 struct Pipe {
   Pipe() {
@@ -144,6 +155,26 @@ TEST(PidNamespaceTest, ProcShowsTheNamespaceAndTheHostDoesNot) {
   EXPECT_EQ(ReadAll(pipe.read.get(), 1000, "pipe").value(), "sleep infinity \n1\n");
   // The namespace's /proc is not seen here.
   EXPECT_EQ(ReadLink(AT_FDCWD, "/proc/self").value(), absl::StrCat(::getpid()));
+}
+
+// Mounts made and unmounted later are seen by, and not kept alive by, what runs in the namespace.
+TEST(PidNamespaceTest, MountsArePropagated) {
+  if (!CanMount()) GTEST_SKIP() << "needs root";
+  Scratch scratch;
+  ASSERT_TRUE(MakeDirectories(scratch / "point").ok());
+  std::unique_ptr<Spawner> spawner = Spawner::Create(Containment::kPidNamespace).value();
+  ASSERT_TRUE(MountAt({"tmpfs", "tmpfs", {}}, scratch / "point").ok());
+  ASSERT_TRUE(WriteFileAtomic(scratch / "point/file", "").ok());
+  Pipe go, ready;
+  Command command = Shell(absl::StrCat("test -e ", scratch / "point/file", " && echo seen >&3; read line <&4; test ! -e ", scratch / "point/file"));
+  command.extra_fds = {ready.write.get(), go.read.get()};
+  ChildProcess child = spawner->Spawn(command).value();
+  ready.write.reset();
+  char byte;
+  ASSERT_EQ(::read(ready.read.get(), &byte, 1), 1);
+  ASSERT_TRUE(Unmount(scratch / "point").ok());
+  ASSERT_TRUE(WriteAll(go.write.get(), "\n", "pipe").ok());
+  EXPECT_EQ(child.Wait()->code, 0);
 }
 
 // The whole point: a process that is killed takes along what it started, grandchildren that have left their session included.

@@ -16,8 +16,12 @@
 #include <thread>
 #include <utility>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
 #include "base/status.h"
 #include "base/status_macros.h"
+#include "os/file.h"
 #include "os/process.h"
 
 extern char** environ;
@@ -28,9 +32,9 @@ namespace {
 constexpr std::size_t kStackSize = 256 * 1024;
 
 enum class Place {
-  kHere,           // the namespaces of this process
-  kOwnProc,        // a mount namespace of its own with a fresh /proc, as the first program of a PID namespace's member needs it
-  kNamespaceInit,  // the first process of a new PID namespace, which only holds it
+  kHere,           // the spawning thread's namespaces; the parent is seen from there
+  kInNamespace,    // the same, where the parent is not seen from
+  kNamespaceInit,  // the first process of a new PID namespace, with a mount namespace where /proc shows it
 };
 
 // What the child needs between clone and exec, made ready beforehand: it must not allocate.
@@ -66,13 +70,12 @@ int RunChild(void* argument) {
     // Orphans of the namespace become its children; ignoring their signal reaps them.
     action.sa_handler = SIG_IGN;
     ::sigaction(SIGCHLD, &action, nullptr);
+    // Slave: what is mounted on it does not come back to us.
+    if (::mount(nullptr, "/proc", nullptr, MS_SLAVE, nullptr) != 0) return Failed(launch, "make /proc a slave mount");
+    if (::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0) return Failed(launch, "mount /proc");
   }
   if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) return Failed(launch, "set the parent-death signal");
   if (launch->place == Place::kHere && ::getppid() != launch->parent) return 127;
-  if (launch->place == Place::kOwnProc) {
-    if (::mount(nullptr, "/proc", nullptr, MS_SLAVE, nullptr) != 0 && errno != EINVAL) return Failed(launch, "make /proc a slave mount");
-    if (::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0) return Failed(launch, "mount /proc");
-  }
   if (launch->new_session) ::setsid();
   if (launch->cwd != nullptr && ::chdir(launch->cwd) != 0) return Failed(launch, "chdir");
   if (launch->program_fd >= 0 && launch->program_fd < launch->fd_count) {
@@ -97,6 +100,21 @@ int RunChild(void* argument) {
   else
     ::execve(launch->program, launch->argv, launch->envp);
   return Failed(launch, "exec");
+}
+
+// Whether mounts made later reach copies of this mount namespace.
+absl::StatusOr<bool> RootIsShared() {
+  constexpr std::size_t kMaxMountInfo = 64 << 20;
+  ASSIGN_OR_RETURN(std::string mounts, ReadFile("/proc/thread-self/mountinfo", kMaxMountInfo));
+  for (absl::string_view line : absl::StrSplit(mounts, '\n')) {
+    std::vector<absl::string_view> fields = absl::StrSplit(line, ' ');
+    // ... fifth the mount point, sixth options, then tags up to "-".
+    if (fields.size() < 7 || fields[4] != "/") continue;
+    for (std::size_t i = 6; i < fields.size() && fields[i] != "-"; ++i) {
+      if (absl::StartsWith(fields[i], "shared:")) return true;
+    }
+  }
+  return false;
 }
 
 std::vector<char*> Pointers(const std::vector<std::string>& strings) {
@@ -152,8 +170,7 @@ class Launcher {
  private:
   absl::StatusOr<ChildProcess> Clone(Launch& launch, const std::string& program) {
     int flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD;
-    if (launch.place == Place::kOwnProc) flags |= CLONE_NEWNS;
-    if (launch.place == Place::kNamespaceInit) flags |= CLONE_NEWPID;
+    if (launch.place == Place::kNamespaceInit) flags |= CLONE_NEWPID | CLONE_NEWNS;
     int pidfd = -1;
     // No handler of ours may run in the child, which shares our memory.
     sigset_t all, before;
@@ -214,10 +231,14 @@ class Spawner::Thread {
     ::pthread_setname_np(::pthread_self(), "spawner");
     RETURN_IF_ERROR(launcher_.Init());
     if (containment_ != Containment::kPidNamespace) return absl::OkStatus();
+    // Without propagation the members would see no mount that is made later, and keep those alive that are unmounted.
+    ASSIGN_OR_RETURN(bool shared, RootIsShared());
+    if (!shared) return absl::FailedPreconditionError("mounts are not shared: EnterPrivateMountNamespace() has not been called");
     ASSIGN_OR_RETURN(ChildProcess init,
                      launcher_.Start(Command{.argv = {"sleep", "infinity"}, .env = std::vector<std::string>(), .cwd = "/"}, Place::kNamespaceInit));
-    // From now on this thread's children, not the thread itself, are members.
-    if (::setns(init.pidfd(), CLONE_NEWPID) != 0) return ErrnoError("enter a PID namespace");
+    if (::unshare(CLONE_FS) != 0) return ErrnoError("unshare the working directory");
+    // From now on this thread's children are members of the PID namespace; the mount namespace is the thread's own as well.
+    if (::setns(init.pidfd(), CLONE_NEWPID | CLONE_NEWNS) != 0) return ErrnoError("enter a PID namespace");
     init_.emplace(std::move(init));
     return absl::OkStatus();
   }
@@ -235,7 +256,7 @@ class Spawner::Thread {
       queue_.pop_front();
       lock.unlock();
       absl::StatusOr<ChildProcess> result =
-          launcher_.Start(*request->command, containment_ == Containment::kPidNamespace ? Place::kOwnProc : Place::kHere);
+          launcher_.Start(*request->command, containment_ == Containment::kPidNamespace ? Place::kInNamespace : Place::kHere);
       lock.lock();
       request->result.emplace(std::move(result));
       done_.notify_all();

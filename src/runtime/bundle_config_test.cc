@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/escaping.h"
+#include "os/scratch_testing.h"
 #include "runtime/seccomp.h"
 
 namespace cachalot::runtime {
@@ -55,7 +56,14 @@ TEST(BundleConfigTest, PrivilegedHasNoWalls) {
 }
 
 TEST(SeccompTest, CompilesToAProgram) {
-  std::string base64 = SeccompProgramBase64().value();
+  os::Scratch scratch;
+  std::string base64 = SeccompProgramBase64(scratch.path()).value();
+  // Kept, and made again when what is kept cannot be right.
+  std::vector<os::DirectoryEntry> kept = os::ListDirectory(scratch.path()).value();
+  ASSERT_EQ(kept.size(), 1u);
+  EXPECT_EQ(SeccompProgramBase64(scratch.path()).value(), base64);
+  ASSERT_TRUE(os::WriteFileAtomic(scratch / kept[0].name, "damaged").ok());
+  EXPECT_EQ(SeccompProgramBase64(scratch.path()).value(), base64);
   std::string program;
   ASSERT_TRUE(absl::Base64Unescape(base64, &program));
   EXPECT_EQ(program.size() % 8, 0u);  // whole instructions

@@ -81,6 +81,7 @@ class CrunRuntime final : public Runtime {
     if (config_.selinux) return absl::UnimplementedError("selinux is not available");
     for (const char* name : {"/containers", "/state", "/etc"}) RETURN_IF_ERROR(os::MakeDirectories(config_.state_dir + name, 0711));
     RETURN_IF_ERROR(RemoveLeftOvers());
+    if (layout_.unified_beside_v1()) LogWarning("crun before 1.9 refuses this host's hybrid control groups");
     ASSIGN_OR_RETURN(std::unique_ptr<Tool> tool, Tool::Find(config_.binary, config_.state_dir + "/state"));
     tool_ = std::move(tool);
     // Control group namespaces fail on some hosts with v1 hierarchies.
@@ -124,7 +125,7 @@ class CrunRuntime final : public Runtime {
     std::call_once(seccomp_once_, [this] {
       if (!SeccompSupported()) return;
       if (tool_->is_crun()) {
-        absl::StatusOr<std::string> program = SeccompProgramBase64();
+        absl::StatusOr<std::string> program = SeccompProgramBase64(config_.state_dir + "/etc");
         seccomp_status_ = program.status();
         seccomp_program_ = std::move(program).value_or("");
         seccomp_ = R"({"defaultAction":"SCMP_ACT_ERRNO"})";

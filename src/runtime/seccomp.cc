@@ -1,6 +1,7 @@
 #include "runtime/seccomp.h"
 
 #include <errno.h>
+#include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <seccomp.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -67,6 +69,8 @@ constexpr std::uint32_t kOtherArchitectures[] = {SCMP_ARCH_ARM};
 #else
 #error "no system call profile for this architecture"
 #endif
+
+constexpr std::size_t kMaxProgram = 1 << 20;
 
 // Calls that are allowed when one argument compares so.
 struct Condition {
@@ -126,6 +130,15 @@ absl::StatusOr<Filter> Build() {
   return filter;
 }
 
+absl::StatusOr<std::string> Compile() {
+  ASSIGN_OR_RETURN(Filter filter, Build());
+  UniqueFd memory(::memfd_create("seccomp", MFD_CLOEXEC));
+  if (!memory.valid()) return ErrnoError("memfd_create");
+  if (int error = ::seccomp_export_bpf(filter.get(), memory.get()); error != 0) return ErrnoError("system call filter: export", -error);
+  if (::lseek(memory.get(), 0, SEEK_SET) != 0) return ErrnoError("seek");
+  return os::ReadAll(memory.get(), kMaxProgram, "system call filter");
+}
+
 }  // namespace
 
 std::string SeccompProfileJson() {
@@ -142,15 +155,16 @@ std::string SeccompProfileJson() {
   return json;
 }
 
-absl::StatusOr<std::string> SeccompProgramBase64() {
-  constexpr std::size_t kMaxProgram = 1 << 20;
-  ASSIGN_OR_RETURN(Filter filter, Build());
-  UniqueFd memory(::memfd_create("seccomp", MFD_CLOEXEC));
-  if (!memory.valid()) return ErrnoError("memfd_create");
-  if (int error = ::seccomp_export_bpf(filter.get(), memory.get()); error != 0) return ErrnoError("system call filter: export", -error);
-  if (::lseek(memory.get(), 0, SEEK_SET) != 0) return ErrnoError("seek");
-  ASSIGN_OR_RETURN(std::string program, os::ReadAll(memory.get(), kMaxProgram, "system call filter"));
-  return absl::Base64Escape(program);
+absl::StatusOr<std::string> SeccompProgramBase64(const std::string& cache) {
+  const scmp_version* version = ::seccomp_version();
+  std::string path = absl::StrCat(cache, "/seccomp-", version->major, ".", version->minor, ".", version->micro, "-",
+                                  absl::Hex(std::hash<std::string>()(SeccompProfileJson())), ".bpf");
+  absl::StatusOr<std::string> program = os::ReadFile(path, kMaxProgram);
+  if (!program.ok() || program->empty() || program->size() % sizeof(struct sock_filter) != 0) {
+    ASSIGN_OR_RETURN(program, Compile());
+    RETURN_IF_ERROR(os::WriteFileAtomic(path, *program, 0600, os::Durability::kSynced));
+  }
+  return absl::Base64Escape(*program);
 }
 
 bool SeccompSupported() { return ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, nullptr, 0, 0) != 0 && errno == EFAULT; }

@@ -9,8 +9,9 @@ namespace cachalot::runtime {
 
 // The profile as the OCI runtime specification's `linux.seccomp`, for a runtime that compiles it.
 std::string SeccompProfileJson();
-// The same as a classic BPF program, base64: compiling it takes longer than all the rest of starting a container.
-absl::StatusOr<std::string> SeccompProgramBase64();
+// The same as a classic BPF program, base64. Compiling it takes longer than starting a few containers: it is kept in the existing
+// directory `cache`.
+absl::StatusOr<std::string> SeccompProgramBase64(const std::string& cache);
 // False when the kernel has no seccomp filters.
 bool SeccompSupported();
 
