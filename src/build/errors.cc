@@ -2,6 +2,7 @@
 
 #include "absl/strings/cord.h"
 #include "absl/strings/escaping.h"
+#include "llb/source_error.h"
 #include "oci/go_json.h"
 #include "op/errors.h"
 #include "solver/solver.h"
@@ -64,7 +65,13 @@ ErrorDetails DetailsOf(const absl::Status& status) {
   if (const std::string text = PayloadOf(status, kDescriptionPayload); !text.empty()) {
     details.description = Json::parse(text, nullptr, false).get<std::map<std::string, std::string>>();
   }
-  if (const std::string text = PayloadOf(status, kSourcesPayload); !text.empty()) details.sources = ReadExcerpts(text);
+  // What a frontend says (a syntax error) before what the failed vertex came from.
+  if (const std::optional<llb::SourceLocation> location = llb::SourceOf(status); location.has_value()) {
+    details.sources.push_back({location->info->filename, location->info->data, location->info->language, location->info->definition, location->ranges});
+  }
+  if (const std::string text = PayloadOf(status, kSourcesPayload); !text.empty()) {
+    for (SourceExcerpt& excerpt : ReadExcerpts(text)) details.sources.push_back(std::move(excerpt));
+  }
   return details;
 }
 
