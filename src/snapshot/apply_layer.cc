@@ -31,7 +31,7 @@ class Applier {
   Applier(codec::Source& archive, std::string root, const std::vector<std::string>& lowers)
       : tar_(&archive), root_(std::move(root)), lowers_(lowers), buffer_(codec::kBlockSize) {}
 
-  absl::StatusOr<AppliedLayer> Run(const CancelToken& cancel) {
+  absl::Status Run(const CancelToken& cancel) {
     ASSIGN_OR_RETURN(root_fd_, os::OpenDirectory(root_));
     TarEntry entry;
     while (true) {
@@ -41,8 +41,7 @@ class Applier {
       if (absl::Status status = Apply(entry); !status.ok()) return Annotate(status, absl::StrCat("unpack ", entry.path));
     }
     RETURN_IF_ERROR(tar_.Drain());
-    RETURN_IF_ERROR(SetDirectoryTimes());
-    return result_;
+    return SetDirectoryTimes();
   }
 
  private:
@@ -51,7 +50,7 @@ class Applier {
     if (path.empty()) return ApplyRoot(entry);
     const std::string name = BaseName(path);
     RETURN_IF_ERROR(EnterParent(DirName(path)));
-    if (absl::StartsWith(name, kWhiteoutPrefix)) return ApplyWhiteout(name);
+    if (absl::StartsWith(name, kWhiteoutPrefix)) return ApplyWhiteout(path, name);
     switch (entry.type) {
       case TarType::kFile: return ApplyFile(entry, name);
       case TarType::kHardLink: return ApplyHardLink(entry, name);
@@ -104,15 +103,13 @@ class Applier {
     return SetAttributes(entry, root_fd_.get(), "");
   }
 
-  absl::Status ApplyWhiteout(const std::string& name) {
-    if (name == kOpaqueMarker) {
-      result_.whiteouts = true;
-      return MarkOpaque(parent(), "");
-    }
+  absl::Status ApplyWhiteout(const std::string& path, const std::string& name) {
+    if (name == kOpaqueMarker) return MarkOpaque(parent(), "");
     if (absl::StartsWith(name, ".wh..wh.")) return absl::OkStatus();  // aufs's own files
     const std::string hidden(absl::StripPrefix(name, kWhiteoutPrefix));
     if (hidden.empty() || hidden == "." || hidden == "..") return absl::DataLossError("invalid whiteout");
-    result_.whiteouts = true;
+    // With nothing to hide it would show in listings.
+    if (!ExistsInAny(lowers_, JoinPath(DirName(path), hidden))) return absl::OkStatus();
     if (::mknodat(parent(), hidden.c_str(), S_IFCHR, makedev(0, 0)) == 0) return absl::OkStatus();
     if (errno != EEXIST) return ErrnoError(absl::StrCat("whiteout ", hidden));
     // A whiteout concerns the layers below alone: what this layer has there stays, and hides what is below.
@@ -134,7 +131,6 @@ class Applier {
 
   absl::Status ApplyNode(const TarEntry& entry, const std::string& name, mode_t type) {
     const dev_t device = makedev(entry.device_major, entry.device_minor);
-    if (type == S_IFCHR && device == makedev(0, 0)) result_.whiteouts = true;  // overlayfs's own form of a whiteout
     return Replace(name, [&] { return ::mknodat(parent(), name.c_str(), type | 0600, device); }, entry);
   }
 
@@ -236,12 +232,11 @@ class Applier {
   UniqueFd root_fd_, parent_fd_;
   std::string parent_path_;
   std::vector<std::pair<std::string, timespec>> directory_times_;
-  AppliedLayer result_;
 };
 
 }  // namespace
 
-absl::StatusOr<AppliedLayer> ApplyLayer(codec::Source& archive, const std::string& root, const std::vector<std::string>& lowers, const CancelToken& cancel) {
+absl::Status ApplyLayer(codec::Source& archive, const std::string& root, const std::vector<std::string>& lowers, const CancelToken& cancel) {
   return Applier(archive, root, lowers).Run(cancel);
 }
 

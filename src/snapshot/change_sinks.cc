@@ -99,12 +99,6 @@ absl::Status TarChangeSink::OnDeleted(const std::string& path) {
   return tar_->Add(entry);
 }
 
-absl::Status TarChangeSink::OnOpaque(const std::string& path) {
-  TarEntry entry;
-  entry.path = absl::StrCat(path, "/", kOpaqueMarker);
-  return tar_->Add(entry);
-}
-
 // Targets lie in a directory that only this process knows and that has no links yet except those made here: paths are safe.
 std::string LinkChangeSink::PathOf(const std::string& path) const { return absl::StrCat(target_, "/", path); }
 
@@ -152,14 +146,13 @@ absl::Status LinkChangeSink::Link(const std::string& path, int dir_fd, const std
 }
 
 absl::Status LinkChangeSink::OnDeleted(const std::string& path) {
-  any_ = whiteouts_ = true;
+  any_ = true;
+  if (lowers_ && !ExistsInAny(*lowers_, path)) {
+    deleted_.push_back(path);
+    return absl::OkStatus();
+  }
   if (::mknod(PathOf(path).c_str(), S_IFCHR, makedev(0, 0)) != 0) return ErrnoError(absl::StrCat("whiteout ", path));
   return absl::OkStatus();
-}
-
-absl::Status LinkChangeSink::OnOpaque(const std::string& path) {
-  any_ = whiteouts_ = true;
-  return MarkOpaque(AT_FDCWD, PathOf(path));
 }
 
 absl::Status LinkChangeSink::Finish() {

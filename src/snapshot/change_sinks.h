@@ -1,7 +1,7 @@
 // Where a layer's changes go: into a tar archive, or into another layer's directory.
 #pragma once
 
-#include <set>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,7 +19,6 @@ class TarChangeSink : public ChangeSink {
   explicit TarChangeSink(codec::TarWriter* tar) : tar_(tar), buffer_(codec::kBlockSize) {}
   absl::Status OnEntry(const std::string& path, int dir_fd, const std::string& name, const struct stat& status, const std::string& link) override;
   absl::Status OnDeleted(const std::string& path) override;
-  absl::Status OnOpaque(const std::string& path) override;
 
  private:
   absl::Status WriteData(int dir_fd, const std::string& name, std::int64_t size);
@@ -28,27 +27,32 @@ class TarChangeSink : public ChangeSink {
   std::vector<char> buffer_;
 };
 
-// Puts the changes into the directory of a new layer, files as hard links where possible, deletions as whiteouts.
+// Puts the changes into the directory of a new layer, files as hard links where possible, deletions as whiteouts. A whiteout
+// with nothing to hide would show in listings: such deletions are only counted up.
 class LinkChangeSink : public ChangeSink {
  public:
+  // `lowers`: the layers below the new one, or nothing when they are not there yet.
   // `sources`: layer directories (topmost first) in which the files of a merged view are found, for linking; may be empty.
-  LinkChangeSink(std::string target, std::vector<std::string> sources) : target_(std::move(target)), sources_(std::move(sources)) {}
+  LinkChangeSink(std::string target, std::optional<std::vector<std::string>> lowers, std::vector<std::string> sources)
+      : target_(std::move(target)), lowers_(std::move(lowers)), sources_(std::move(sources)) {}
   absl::Status OnEntry(const std::string& path, int dir_fd, const std::string& name, const struct stat& status, const std::string& link) override;
   absl::Status OnDeleted(const std::string& path) override;
-  absl::Status OnOpaque(const std::string& path) override;
   // Sets the directories' times. Last.
   absl::Status Finish();
   bool any() const { return any_; }
-  bool whiteouts() const { return whiteouts_; }
+  // The deletions of what is not below.
+  const std::vector<std::string>& deleted() const { return deleted_; }
 
  private:
   std::string PathOf(const std::string& path) const;
   absl::Status Link(const std::string& path, int dir_fd, const std::string& name, const struct stat& status);
 
   const std::string target_;
+  const std::optional<std::vector<std::string>> lowers_;
   const std::vector<std::string> sources_;
   std::vector<std::pair<std::string, timespec>> directory_times_;
-  bool any_ = false, whiteouts_ = false;
+  std::vector<std::string> deleted_;
+  bool any_ = false;
 };
 
 }  // namespace cachalot::snapshot

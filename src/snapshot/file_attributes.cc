@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -82,6 +81,13 @@ bool IsOpaque(int dir_fd, const std::string& name) {
 absl::Status MarkOpaque(int dir_fd, const std::string& name) {
   if (::lsetxattr(PathAt(dir_fd, name).c_str(), kOpaqueXattr, "y", 1, 0) != 0) return ErrnoError(absl::StrCat("mark ", name, " opaque"));
   return absl::OkStatus();
+}
+
+bool ExistsInAny(const std::vector<std::string>& layers, const std::string& path) {
+  return std::any_of(layers.begin(), layers.end(), [&](const std::string& layer) {
+    struct stat status;
+    return ::lstat(absl::StrCat(layer, "/", path).c_str(), &status) == 0;
+  });
 }
 
 absl::Status CopyDirectoryAttributes(const std::string& from, int dir_fd, const std::string& name) {

@@ -5,6 +5,7 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -27,6 +28,9 @@ bool IsWhiteout(const struct stat& status);
 bool IsOpaque(int dir_fd, const std::string& name);
 // Marks it so.
 absl::Status MarkOpaque(int dir_fd, const std::string& name);
+
+// Whether one of these layer directories has an entry at `path`.
+bool ExistsInAny(const std::vector<std::string>& layers, const std::string& path);
 
 // Gives the directory `name` in `dir_fd` mode, owner, xattrs and mtime of the directory at `from`.
 absl::Status CopyDirectoryAttributes(const std::string& from, int dir_fd, const std::string& name);

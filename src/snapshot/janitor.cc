@@ -36,8 +36,10 @@ absl::Status LocalSnapshots::SweepLeftovers() {
   std::vector<std::string> unknown;
   {
     auto table = table_.Lock();
+    absl::flat_hash_set<std::string> known = {"trash", "empty"};
+    for (const auto& [id, record] : table->records) known.insert(record->directory);
     for (const os::DirectoryEntry& entry : directories) {
-      if (entry.name != "trash" && entry.name != "empty" && !table->directory_users.contains(entry.name)) unknown.push_back(entry.name);
+      if (!known.contains(entry.name)) unknown.push_back(entry.name);
     }
   }
   for (const std::string& directory : unknown) Discard(directory);

@@ -6,10 +6,12 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/path.h"
 #include "base/status.h"
 #include "base/status_macros.h"
 #include "base/unique_fd.h"
@@ -91,10 +93,6 @@ class Reporter {
     RETURN_IF_ERROR(ReportDirectories());
     return sink_.OnDeleted(path);
   }
-  absl::Status Opaque(const std::string& path) {
-    RETURN_IF_ERROR(ReportDirectories());
-    return sink_.OnOpaque(path);
-  }
   // An unchanged directory on the way.
   void Enter(std::string path, int dir_fd, std::string name, const struct stat& status) {
     pending_.push_back({std::move(path), dir_fd, std::move(name), status});
@@ -128,7 +126,9 @@ class Reporter {
 
 class Walker {
  public:
-  Walker(ChangeSink& sink, const CancelToken& cancel, bool keep_whiteouts) : report_(sink), cancel_(cancel), keep_whiteouts_(keep_whiteouts) {}
+  Walker(ChangeSink& sink, const CancelToken& cancel, const std::vector<std::string>& deleted) : report_(sink), cancel_(cancel) {
+    for (const std::string& path : deleted) deleted_[DirName(path)].insert(BaseName(path));
+  }
 
   // `base_fd` is the same directory in the tree below, or -1. `full`: the directory holds all that is left (it is opaque, or a
   // merged tree's), so that names which only the base has are deleted.
@@ -139,6 +139,12 @@ class Walker {
       ASSIGN_OR_RETURN(const std::vector<std::string> below, SortedNames(base_fd));
       std::vector<std::string> all;
       std::set_union(names.begin(), names.end(), below.begin(), below.end(), std::back_inserter(all));
+      names.swap(all);
+    }
+    const auto deleted = deleted_.find(prefix.empty() ? "." : prefix);
+    if (deleted != deleted_.end()) {
+      std::vector<std::string> all;
+      std::set_union(names.begin(), names.end(), deleted->second.begin(), deleted->second.end(), std::back_inserter(all));
       names.swap(all);
     }
     for (const std::string& name : names) {
@@ -153,10 +159,10 @@ class Walker {
     struct stat now, base;
     const bool in_base = base_fd >= 0 && ::fstatat(base_fd, name.c_str(), &base, AT_SYMLINK_NOFOLLOW) == 0;
     if (::fstatat(dir_fd, name.c_str(), &now, AT_SYMLINK_NOFOLLOW) != 0) {
-      if (errno == ENOENT && in_base) return report_.Deleted(path);
+      if (errno == ENOENT) return report_.Deleted(path);  // listed from the base, or as deleted
       return ErrnoError(absl::StrCat("stat ", path));
     }
-    if (IsWhiteout(now)) return in_base || keep_whiteouts_ ? report_.Deleted(path) : absl::OkStatus();
+    if (IsWhiteout(now)) return in_base ? report_.Deleted(path) : absl::OkStatus();
     if (S_ISSOCK(now.st_mode)) return absl::OkStatus();
     bool unchanged = false;
     if (in_base) {
@@ -180,7 +186,6 @@ class Walker {
     } else {
       RETURN_IF_ERROR(report_.Entry(path, dir_fd, name, now));
     }
-    if (opaque && keep_whiteouts_ && base_fd < 0) RETURN_IF_ERROR(report_.Opaque(path));
     RETURN_IF_ERROR(Walk(child.get(), base_child.get(), path, full || opaque));
     if (unchanged) report_.Leave();
     return absl::OkStatus();
@@ -188,7 +193,7 @@ class Walker {
 
   Reporter report_;
   const CancelToken& cancel_;
-  const bool keep_whiteouts_;
+  std::map<std::string, std::set<std::string>> deleted_;  // names by directory
 };
 
 }  // namespace
@@ -199,13 +204,13 @@ absl::Status WalkLayer(const LayerWalk& walk, ChangeSink& sink, const CancelToke
   if (!walk.base.empty()) {
     ASSIGN_OR_RETURN(base, os::OpenDirectory(walk.base));
   }
-  return Walker(sink, cancel, walk.keep_whiteouts).Walk(layer.get(), base.get(), "", IsOpaque(layer.get(), ""));
+  return Walker(sink, cancel, walk.deleted).Walk(layer.get(), base.get(), "", IsOpaque(layer.get(), ""));
 }
 
 absl::Status WalkDifference(const std::string& lower, const std::string& upper, ChangeSink& sink, const CancelToken& cancel) {
   ASSIGN_OR_RETURN(const UniqueFd lower_fd, os::OpenDirectory(lower));
   ASSIGN_OR_RETURN(const UniqueFd upper_fd, os::OpenDirectory(upper));
-  return Walker(sink, cancel, false).Walk(upper_fd.get(), lower_fd.get(), "", true);
+  return Walker(sink, cancel, {}).Walk(upper_fd.get(), lower_fd.get(), "", true);
 }
 
 }  // namespace cachalot::snapshot

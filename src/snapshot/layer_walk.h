@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "base/cancel.h"
@@ -18,17 +19,15 @@ class ChangeSink {
   // empty. A directory that is in both trees is merged, anything else replaces what was there.
   virtual absl::Status OnEntry(const std::string& path, int dir_fd, const std::string& name, const struct stat& status, const std::string& link) = 0;
   virtual absl::Status OnDeleted(const std::string& path) = 0;
-  // All that the trees below have in the directory is deleted (reported after the directory, before what is in it).
-  virtual absl::Status OnOpaque(const std::string& path) = 0;
 };
 
 struct LayerWalk {
   std::string layer;  // the layer's directory
-  // The merged tree below it, or empty. Known trees make the outcome explicit: only what was there is deleted, entry by entry
-  // (no OnOpaque), and copied-up entries that are still as they were are left out, save the directories that lead to changes.
+  // The merged tree below it, or empty. Only what was there is deleted, entry by entry, and copied-up entries that are still as
+  // they were are left out, save the directories that lead to changes.
   std::string base;
-  // The layer is a difference on its own: its deletions count although no base is known.
-  bool keep_whiteouts = false;
+  // Paths that the layer deletes although the base does not have them: it is a difference made elsewhere.
+  std::vector<std::string> deleted;
 };
 
 // Sockets are left out.

@@ -125,23 +125,12 @@ absl::StatusOr<Layer> LocalSnapshots::LayerFor(const RecordPtr& record, const Co
 }
 
 absl::StatusOr<Layer> LocalSnapshots::MakeLayer(const RecordPtr& record, const Compression& compression, const std::string& form, const CancelToken& cancel) {
-  std::string directory;
-  bool keep_whiteouts = false;
-  SnapshotPtr parent;
-  {
-    auto table = table_.Lock();
-    directory = LayerPath(*record);
-    keep_whiteouts = record->whiteouts;
-    if (record->parent != nullptr) parent = Refer(record->parent);
-  }
-  ASSIGN_OR_RETURN(std::unique_ptr<BlobEncoder> encoder, BlobEncoder::Create(*options_.blobs, compression));
   std::shared_ptr<MountedTree> base;
-  if (parent != nullptr) {
-    ASSIGN_OR_RETURN(base, MountTree(parent, true));
-  }
+  ASSIGN_OR_RETURN(const LayerWalk walk, WalkOf(record, &base));
+  ASSIGN_OR_RETURN(std::unique_ptr<BlobEncoder> encoder, BlobEncoder::Create(*options_.blobs, compression));
   codec::TarWriter tar(&encoder->sink());
   TarChangeSink sink(&tar);
-  const absl::Status walked = WalkLayer({directory, base == nullptr ? "" : base->path(), keep_whiteouts}, sink, cancel);
+  const absl::Status walked = WalkLayer(walk, sink, cancel);
   if (!walked.ok()) return Annotate(walked, absl::StrCat("layer of snapshot ", record->id));
   RETURN_IF_ERROR(tar.Finish());
   ASSIGN_OR_RETURN(const BlobEncoder::Outcome outcome, encoder->Finish());
@@ -188,7 +177,6 @@ absl::Status LocalSnapshots::RememberLayer(const RecordPtr& record, const std::s
       record->chain = ChainOf(record->parent == nullptr ? "" : record->parent->chain, diff_id);
       table->chains.try_emplace(record->chain, record->id);
     }
-    if (record->size >= 0) record->size += blob.descriptor.size;
     copy = *record;
   }
   return Write([&](store::Connection& connection) -> absl::Status {

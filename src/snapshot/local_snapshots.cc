@@ -88,7 +88,10 @@ void LocalSnapshots::Released(const RecordPtr& record) {
   {
     auto table = table_.Lock();
     // Somebody may have taken a new reference before this one's end got the lock.
-    if (!record->reference.expired() || record->state != State::kActive || record->kept || record->removed) return;
+    if (!record->reference.expired() || record->removed) return;
+    record->used_at = options_.clock->Now();
+    record->used_changed = true;
+    if (record->state != State::kActive || record->kept) return;
     table->Remove(record);
   }
   Discard(record->directory);

@@ -1,6 +1,7 @@
 // Snapshots as overlayfs layers on a local file system.
 //
 //   <root>/snapshots/<number>/fs         one layer: a plain directory that overlayfs stacks
+//   <root>/snapshots/<number>/deleted    paths that the layer deletes although nothing below it has them, each with a NUL
 //   <root>/snapshots/<number>/work<n>    overlayfs's own, one per writable mount
 //   <root>/snapshots/trash/...           what is being deleted
 //   <root>/snapshots/empty               the empty tree
@@ -19,10 +20,14 @@
 #include "base/guarded.h"
 #include "snapshot/checksum_cache.h"
 #include "snapshot/flights.h"
+#include "snapshot/layer_walk.h"
 #include "snapshot/record.h"
 #include "snapshot/snapshots.h"
 
 namespace cachalot::snapshot {
+
+class LinkChangeSink;
+class UsageFilter;
 
 class LocalSnapshots final : public Snapshots {
  public:
@@ -74,8 +79,7 @@ class LocalSnapshots final : public Snapshots {
   // materialize.cc
   absl::Status EnsureBlob(const Layer& layer, BlobFetcher& fetcher, const CancelToken& cancel);
   absl::Status ApplyRecord(const RecordPtr& record, BlobFetcher& fetcher, const CancelToken& cancel);
-  absl::StatusOr<bool> UnpackBlob(const Record& record, const Layer& layer, const CancelToken& cancel);
-  Layer LayerOf(const RecordPtr& record, const std::string& form);
+  absl::Status UnpackBlob(const Record& record, const Layer& layer, const CancelToken& cancel);
 
   // layers.cc
   absl::StatusOr<Layer> LayerFor(const RecordPtr& record, const Compression& compression, bool keep_remote, BlobFetcher& fetcher, const CancelToken& cancel);
@@ -85,17 +89,17 @@ class LocalSnapshots final : public Snapshots {
   absl::Status RememberLayer(const RecordPtr& record, const std::string& form, const LayerBlob& blob, const oci::Digest& diff_id);
 
   // merge.cc
+  absl::StatusOr<LayerWalk> WalkOf(const RecordPtr& record, std::shared_ptr<MountedTree>* base);
   absl::StatusOr<SnapshotPtr> Rebase(const SnapshotPtr& parent, const SnapshotPtr& layer, const Label& label);
-  absl::StatusOr<SnapshotPtr> FromChanges(const SnapshotPtr& parent, const Label& label, bool whiteouts,
-                                          const std::function<absl::Status(const std::string& directory)>& fill);
-  absl::StatusOr<SnapshotPtr> DiffTrees(const SnapshotPtr& lower, const SnapshotPtr& upper, const Label& label);
+  absl::StatusOr<SnapshotPtr> FromChanges(const SnapshotPtr& parent, const Label& label, const std::function<absl::Status(LinkChangeSink&)>& fill,
+                                          std::vector<std::string> sources = {});
 
   // usage.cc
   absl::Status MeasureAll();
-  std::vector<UsageRecord> Usage();  // with the table locked
-  bool IsShared(const RecordPtr& record, const RecordTable& table) const;
-  std::vector<Candidate> Candidates(const PrunePolicy& policy);
-  absl::StatusOr<bool> Delete(const RecordPtr& record, std::vector<oci::Digest>* dropped);
+  UsageRecord UsageOf(const Record& record) const;  // with the table locked
+  std::vector<Candidate> Candidates(const PrunePolicy& policy, const UsageFilter& filter);
+  static void SortForCollection(std::vector<Candidate>& candidates);
+  absl::StatusOr<std::vector<UsageRecord>> Delete(const std::vector<Candidate>& candidates, std::vector<oci::Digest>* dropped);
 
   // janitor.cc: what happens on the side.
   absl::Status SweepLeftovers();

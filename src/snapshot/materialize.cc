@@ -68,12 +68,6 @@ class Prefetcher {
 
 }  // namespace
 
-Layer LocalSnapshots::LayerOf(const RecordPtr& record, const std::string& form) {
-  auto table = table_.Lock();
-  const LayerBlob& blob = record->layers[form];
-  return Layer{blob.descriptor, record->diff_id, blob.sources};
-}
-
 absl::Status LocalSnapshots::EnsureBlob(const Layer& layer, BlobFetcher& fetcher, const CancelToken& cancel) {
   const oci::Digest& digest = layer.blob.digest;
   if (options_.blobs->Has(digest)) return absl::OkStatus();
@@ -116,11 +110,10 @@ absl::Status LocalSnapshots::ApplyRecord(const RecordPtr& record, BlobFetcher& f
   }
   fetcher.OnExtract(layer, false);
   RETURN_IF_ERROR(os::RemoveTree(DirectoryPath(record->directory)));  // what an interrupted attempt left
-  ASSIGN_OR_RETURN(const bool whiteouts, UnpackBlob(*record, layer, cancel));
+  RETURN_IF_ERROR(UnpackBlob(*record, layer, cancel));
   {
     auto table = table_.Lock();
     record->state = State::kCommitted;
-    record->whiteouts = whiteouts && record->parent == nullptr;
     record->size = -1;
   }
   RETURN_IF_ERROR(Persist(record));
@@ -128,7 +121,7 @@ absl::Status LocalSnapshots::ApplyRecord(const RecordPtr& record, BlobFetcher& f
   return absl::OkStatus();
 }
 
-absl::StatusOr<bool> LocalSnapshots::UnpackBlob(const Record& record, const Layer& layer, const CancelToken& cancel) {
+absl::Status LocalSnapshots::UnpackBlob(const Record& record, const Layer& layer, const CancelToken& cancel) {
   const std::shared_ptr<store::BlobPin> pin = options_.blobs->Pin(layer.blob.digest);
   ASSIGN_OR_RETURN(UniqueFd fd, options_.blobs->Open(layer.blob.digest));
   auto file = std::make_unique<codec::FdSource>(std::move(fd), layer.blob.digest.str());
@@ -139,13 +132,13 @@ absl::StatusOr<bool> LocalSnapshots::UnpackBlob(const Record& record, const Laye
   const std::unique_ptr<codec::Source> archive = codec::NewReadAhead(std::move(digesting));
   ASSIGN_OR_RETURN(const std::string directory, MakeLayerDirectory(record));
   const std::vector<std::string> lowers = record.parent == nullptr ? std::vector<std::string>() : LowerPaths(record.parent);
-  absl::StatusOr<AppliedLayer> applied = ApplyLayer(*archive, directory, lowers, cancel);
-  if (!applied.ok()) return Annotate(applied.status(), absl::StrCat("layer ", layer.blob.digest.str()));
+  const absl::Status applied = ApplyLayer(*archive, directory, lowers, cancel);
+  if (!applied.ok()) return Annotate(applied, absl::StrCat("layer ", layer.blob.digest.str()));
   const oci::Digest actual = oci::Digest::FromSha256Hex(digest->FinishHex());
   if (actual != layer.diff_id) {
     return absl::DataLossError(absl::StrCat("layer ", layer.blob.digest.str(), ": unexpected diff id: got ", actual.str(), ", expected ", layer.diff_id.str()));
   }
-  return applied->whiteouts;
+  return absl::OkStatus();
 }
 
 }  // namespace cachalot::snapshot

@@ -71,19 +71,14 @@ void RecordTable::Add(const RecordPtr& record) {
   records[record->id] = record;
   if (record->parent != nullptr) ++record->parent->children;
   if (!record->chain.empty()) chains.try_emplace(record->chain, record->id);
-  ++directory_users[record->directory];
 }
 
-bool RecordTable::Remove(const RecordPtr& record) {
+void RecordTable::Remove(const RecordPtr& record) {
   record->removed = true;
   records.erase(record->id);
   if (record->parent != nullptr) --record->parent->children;
   if (const auto chain = chains.find(record->chain); chain != chains.end() && chain->second == record->id) chains.erase(chain);
   absl::erase_if(names, [&](const auto& name) { return name.second == record->id; });
-  const auto users = directory_users.find(record->directory);
-  if (--users->second > 0) return false;
-  directory_users.erase(users);
-  return true;
 }
 
 std::string RecordTable::NewDirectory() { return absl::StrCat(++last_directory); }
@@ -97,7 +92,7 @@ absl::StatusOr<RecordTable> LoadRecords(Connection& connection) {
   RecordTable table;
   absl::flat_hash_map<SnapshotId, SnapshotId> parents;
   {
-    ASSIGN_OR_RETURN(Statement query, connection.Prepare("SELECT id, directory, parent, state, whiteouts, kept, chain, diff_id, size, created_us, used_us, "
+    ASSIGN_OR_RETURN(Statement query, connection.Prepare("SELECT id, directory, parent, state, deletes_elsewhere, kept, chain, diff_id, size, created_us, used_us, "
                                                          "usage_count, description, record_type FROM snapshots"));
     while (true) {
       ASSIGN_OR_RETURN(const bool row, query.Step());
@@ -107,7 +102,7 @@ absl::StatusOr<RecordTable> LoadRecords(Connection& connection) {
       record->directory = query.Text(1);
       parents[record->id] = query.Text(2);
       record->state = static_cast<State>(query.Int(3));
-      record->whiteouts = query.Int(4) != 0;
+      record->deletes_elsewhere = query.Int(4) != 0;
       record->kept = query.Int(5) != 0;
       record->persisted = true;
       record->chain = query.Text(6);
@@ -142,11 +137,11 @@ absl::StatusOr<RecordTable> LoadRecords(Connection& connection) {
 absl::Status SaveRecord(Connection& connection, const Record& record) {
   // The mark of durability goes with every change of state: other files count then.
   return connection.Run(
-      "INSERT INTO snapshots (id, directory, parent, state, whiteouts, kept, chain, diff_id, size, created_us, used_us, usage_count, description, record_type)"
+      "INSERT INTO snapshots (id, directory, parent, state, deletes_elsewhere, kept, chain, diff_id, size, created_us, used_us, usage_count, description, record_type)"
       " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) ON CONFLICT (id) DO UPDATE SET directory = ?2,"
-      " durable = CASE WHEN state = ?4 THEN durable ELSE 0 END, state = ?4, whiteouts = ?5, kept = ?6, chain = ?7, diff_id = ?8, size = ?9,"
+      " durable = CASE WHEN state = ?4 THEN durable ELSE 0 END, state = ?4, deletes_elsewhere = ?5, kept = ?6, chain = ?7, diff_id = ?8, size = ?9,"
       " used_us = ?11, usage_count = ?12, description = ?13, record_type = ?14",
-      record.id, record.directory, record.parent == nullptr ? std::string() : record.parent->id, static_cast<int>(record.state), record.whiteouts, record.kept,
+      record.id, record.directory, record.parent == nullptr ? std::string() : record.parent->id, static_cast<int>(record.state), record.deletes_elsewhere, record.kept,
       record.chain, record.diff_id.str(), record.size, ToMicros(record.created_at), ToMicros(record.used_at), record.usage_count, record.label.description,
       record.label.record_type);
 }

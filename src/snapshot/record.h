@@ -29,11 +29,11 @@ struct Record {
   SnapshotId id;
   std::shared_ptr<Record> parent;
   absl::Time created_at;
+  std::string directory;  // name below <root>/snapshots
 
   // Guarded by the table's lock.
-  std::string directory;  // name below <root>/snapshots
   State state = State::kActive;
-  bool whiteouts = false;  // though there is no parent, see store/schema.cc
+  bool deletes_elsewhere = false;  // its directory has a list of deletions
   bool kept = false;
   bool persisted = false;
   bool used_changed = false;  // last use is newer than its row's
@@ -56,12 +56,11 @@ struct RecordTable {
   absl::flat_hash_map<SnapshotId, RecordPtr> records;
   absl::flat_hash_map<std::string, SnapshotId> chains;
   absl::flat_hash_map<std::string, SnapshotId> names;
-  absl::flat_hash_map<std::string, int> directory_users;
   std::int64_t last_directory = 0;
 
   void Add(const RecordPtr& record);
-  // Takes the record out; true when nothing uses its directory any more.
-  bool Remove(const RecordPtr& record);
+  // Takes the record out; its directory is the caller's then.
+  void Remove(const RecordPtr& record);
   std::string NewDirectory();
 };
 

@@ -84,9 +84,9 @@ struct UsageRecord {
 
 struct PrunePolicy {  // the fields of a BuildKit GC policy; sizes in bytes, 0 is "no bound"
   bool all = false;
-  absl::Duration keep_duration;
+  absl::Duration keep_duration = absl::ZeroDuration();
   std::int64_t reserved_space = 0, max_used_space = 0, min_free_space = 0;
-  std::vector<std::string> filters;  // containerd filter syntax over id, parent, type, description, inuse, mutable, ...
+  std::vector<std::string> filters = {};  // containerd filter syntax over id, parent, type, description, inuse, mutable, ...
 };
 
 // The compression of a layer that is wanted: "" (uncompressed), "gzip", "zstd"; `force` re-compresses blobs of other kinds.

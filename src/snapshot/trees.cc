@@ -55,14 +55,7 @@ class LocalSnapshots::Mounted final : public MountedTree {
 
 std::vector<std::string> LocalSnapshots::LowerPaths(const RecordPtr& top) {
   std::vector<std::string> paths;
-  auto table = table_.Lock();
-  bool whiteouts = false;
-  for (RecordPtr record = top; record != nullptr; record = record->parent) {
-    paths.push_back(LayerPath(*record));
-    whiteouts = record->whiteouts;
-  }
-  // Alone, a layer with whiteouts would show them as devices; a second layer makes overlayfs interpret them.
-  if (paths.size() == 1 && whiteouts) paths.push_back(DirectoryPath("empty"));
+  for (RecordPtr record = top; record != nullptr; record = record->parent) paths.push_back(LayerPath(*record));
   return paths;
 }
 

@@ -161,6 +161,13 @@ absl::StatusOr<std::int64_t> LocalBlobs::Size(const oci::Digest& digest) {
   return found->second.size;
 }
 
+std::optional<std::int64_t> LocalBlobs::Peek(const oci::Digest& digest) const {
+  auto index = index_->Lock();
+  const auto found = index->find(digest.str());
+  if (found == index->end() || found->second.size < 0) return std::nullopt;
+  return found->second.size;
+}
+
 absl::StatusOr<UniqueFd> LocalBlobs::Open(const oci::Digest& digest) {
   if (!Has(digest)) return NotHere(digest);
   absl::StatusOr<UniqueFd> fd = os::Open(PathOf(digest), O_RDONLY);

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,9 @@ class LocalBlobs : public BlobStore {
   std::shared_ptr<BlobPin> Pin(const oci::Digest& digest) override;
   absl::StatusOr<std::string> Read(const oci::Digest& digest) override;
   absl::StatusOr<oci::Digest> Put(absl::string_view bytes) override;
+
+  // The size of a blob that is here; unlike Size, this does not count as asking for it.
+  std::optional<std::int64_t> Peek(const oci::Digest& digest) const;
 
   // Deletes the blobs that have no owner, no pin and were not asked for within `grace` (of those `dropped`: at any time).
   // Returns the bytes freed.

@@ -32,15 +32,15 @@ CREATE TABLE blob_owners (
 ) WITHOUT ROWID;
 CREATE INDEX blob_owners_by_owner ON blob_owners (owner);
 
--- state: 0 active, 1 committed, 2 lazy (its files are not there yet). Several snapshots may share one directory.
--- whiteouts: 1 when a layer without parent holds whiteouts nevertheless (a difference to be applied elsewhere).
+-- state: 0 active, 1 committed, 2 lazy (its files are not there yet).
+-- deletes_elsewhere: 1 when the layer deletes what is not below it (a difference, to be applied elsewhere).
 -- chain: what finds a layer again: its diff_id together with what is below.
 CREATE TABLE snapshots (
   id TEXT PRIMARY KEY,
   directory TEXT NOT NULL,
   parent TEXT NOT NULL DEFAULT '',
   state INTEGER NOT NULL,
-  whiteouts INTEGER NOT NULL DEFAULT 0,
+  deletes_elsewhere INTEGER NOT NULL DEFAULT 0,
   kept INTEGER NOT NULL DEFAULT 0,
   chain TEXT NOT NULL DEFAULT '',
   diff_id TEXT NOT NULL DEFAULT '',
