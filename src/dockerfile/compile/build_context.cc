@@ -77,12 +77,16 @@ absl::StatusOr<std::unique_ptr<BuildContext>> BuildContext::Open(llb::FrontendBr
 absl::StatusOr<llb::State> BuildContext::InputState(const std::string& name) const {
   const auto input = inputs_.find(name);
   if (input == inputs_.end()) return absl::NotFoundError(absl::StrCat("no input ", name));
+  if (input->second.empty()) return absl::InvalidArgumentError("invalid nil input definition to definition op");
   const absl::StatusOr<llb::Edge> edge = llb::LoadDefinition(input->second);
   if (!edge.ok()) return Annotate(edge.status(), absl::StrCat("input ", name));
   return llb::State(*edge);
 }
 
 absl::Status BuildContext::Locate() {
+  for (const auto& input : inputs_) {
+    if (const absl::StatusOr<llb::State> state = InputState(input.first); !state.ok()) return Annotate(state.status(), "failed to get frontend inputs");
+  }
   if (const std::string& name = Option(options_, "filename"); !name.empty()) filename_ = name;
   const bool local_dockerfile = options_.contains("dockerfilekey");
   if (local_dockerfile) dockerfile_name_ = Option(options_, "dockerfilekey");
