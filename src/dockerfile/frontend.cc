@@ -15,6 +15,7 @@
 #include "dockerfile/compile/compiler.h"
 #include "dockerfile/compile/config.h"
 #include "dockerfile/compile/image_resolver.h"
+#include "dockerfile/compile/sbom.h"
 #include "dockerfile/parse/directives.h"
 #include "dockerfile/report/source_errors.h"
 #include "dockerfile/report/subrequests.h"
@@ -69,8 +70,12 @@ class Request {
     if (const auto request = options_.find("requestid"); request != options_.end()) {
       return HandleSubrequest(request->second, {context_.get(), &images_, &config_, source_});
     }
+    std::optional<SbomScanner> scanner;
+    if (config_.sbom.has_value()) {
+      ASSIGN_OR_RETURN(scanner, SbomScanner::Create(*context_, images_, config_));
+    }
     RETURN_IF_ERROR(BuildPlatforms());
-    return Result();
+    return Result(scanner);
   }
 
  private:
@@ -138,7 +143,7 @@ class Request {
     return absl::OkStatus();
   }
 
-  absl::StatusOr<llb::FrontendResult> Result() {
+  absl::StatusOr<llb::FrontendResult> Result(const std::optional<SbomScanner>& scanner) {
     llb::FrontendResult result;
     nlohmann::ordered_json platforms = nlohmann::ordered_json::array();
     for (PlatformBuild& build : builds_) {
@@ -153,6 +158,10 @@ class Request {
       result.metadata[absl::StrCat("containerimage.config", suffix)] = oci::Serialize(compiled.image);
       if (compiled.base_image.has_value()) result.metadata[absl::StrCat("containerimage.base.config", suffix)] = oci::Serialize(*compiled.base_image);
       if (compiled.epoch.has_value()) result.metadata[absl::StrCat("source.date.epoch", suffix)] = absl::StrCat(absl::ToUnixSeconds(*compiled.epoch));
+      if (scanner.has_value()) {
+        ASSIGN_OR_RETURN(llb::Attestation attestation, scanner->Scan(*context_, id, compiled));
+        result.attestations[id].push_back(std::move(attestation));
+      }
       platforms.push_back({{"ID", id}, {"Platform", PlatformJson(platform)}});
       if (config_.multi_platform) {
         result.refs[id] = std::move(build.ref);
