@@ -188,7 +188,7 @@ absl::StatusOr<CommandLine> ParseCommandLine(int argc, const char* const* argv) 
   RETURN_IF_ERROR(LoadConfig(flags.config, settings));
   RETURN_IF_ERROR(ApplyFlags(app, flags, settings));
   for (const CLI::Option* option : app.get_options()) {
-    if (option->get_group().empty() && option->count() > 0) settings.ignored.push_back(option->get_name());
+    if (option->get_group().empty() && option->count() > 0) settings.ignored.push_back("--" + option->get_lnames().front());
   }
   RETURN_IF_ERROR(FinishSettings(as_buildkitd ? kBuildkitRoot : kDefaultRoot, as_buildkitd ? kBuildkitAddress : kDefaultAddress, settings));
   return result;
