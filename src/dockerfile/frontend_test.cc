@@ -355,6 +355,23 @@ TEST_F(FrontendTest, Warnings) {
                           "UndefinedVar: Usage of undefined variable '$NOPE' (line 6)"));
 }
 
+TEST_F(FrontendTest, SourceDateEpoch) {
+  const auto epoch = [&](absl::string_view dockerfile, std::map<std::string, std::string> options) {
+    const absl::StatusOr<llb::FrontendResult> result = Build(dockerfile, std::move(options));
+    if (!result.ok()) return std::string(result.status().message());
+    const auto found = result->metadata.find("source.date.epoch");
+    return found == result->metadata.end() ? "none" : found->second;
+  };
+  EXPECT_EQ(epoch("FROM scratch\nCOPY a b", {{"build-arg:SOURCE_DATE_EPOCH", "42"}}), "42");
+  EXPECT_EQ(epoch("ARG SOURCE_DATE_EPOCH=7\nFROM scratch\nCOPY a b", {}), "7");
+  EXPECT_EQ(epoch("ARG SOURCE_DATE_EPOCH=7\nFROM scratch\nCOPY a b", {{"build-arg:SOURCE_DATE_EPOCH", ""}}), "none");
+  EXPECT_EQ(epoch("FROM scratch\nCOPY a b", {{"build-arg:SOURCE_DATE_EPOCH", "context"}}), "none");
+  EXPECT_EQ(epoch("ARG SOURCE_DATE_EPOCH=when\nFROM scratch AS when\nADD https://example.com/r.git /\nFROM scratch\nCOPY a b", {}), "1000");
+  EXPECT_EQ(epoch("ARG SOURCE_DATE_EPOCH=when\nFROM scratch AS when\nRUN x\nFROM scratch\nCOPY a b", {}),
+            "SOURCE_DATE_EPOCH stage does not meet source-only requirements: unsupported RUN instruction");
+  EXPECT_EQ(epoch("FROM scratch\nCOPY a b", {{"build-arg:SOURCE_DATE_EPOCH", "not-a-timestamp"}}), "invalid SOURCE_DATE_EPOCH: not-a-timestamp");
+}
+
 TEST_F(FrontendTest, Targets) {
   const absl::StatusOr<llb::FrontendResult> result = Build("# a first one\nFROM busybox AS a\nFROM a\n", {{"requestid", "frontend.targets"}});
   ASSERT_TRUE(result.ok()) << result.status();

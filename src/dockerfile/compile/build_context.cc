@@ -10,7 +10,7 @@
 #include "base/status.h"
 #include "base/status_macros.h"
 #include "cachalot/llb/file.h"
-#include "dockerfile/compile/archive_sniffer.h"
+#include "dockerfile/compile/archive.h"
 #include "dockerfile/compile/git_ref.h"
 #include "dockerfile/compile/ignore_file.h"
 #include "dockerfile/instructions/values.h"
@@ -38,12 +38,6 @@ llb::State SubDirectory(const llb::State& tree, const std::string& directory) {
 // "Dockerfile" may also be spelled in lower case.
 std::string LowerCaseName(const std::string& filename) {
   return BaseName(filename) == kDockerfile ? JoinPath(DirName(filename), absl::AsciiStrToLower(kDockerfile)) : "";
-}
-
-absl::StatusOr<llb::SourceOp> SourceOf(const llb::State& state) {
-  ASSIGN_OR_RETURN(const llb::Edge edge, state.ToEdge());
-  if (edge.vertex == nullptr || !std::holds_alternative<llb::SourceOp>(edge.vertex->op)) return absl::InternalError("the context is no source");
-  return std::get<llb::SourceOp>(edge.vertex->op);
 }
 
 }  // namespace
@@ -85,7 +79,8 @@ absl::StatusOr<llb::State> BuildContext::InputState(const std::string& name) con
 
 absl::Status BuildContext::Locate() {
   for (const auto& input : inputs_) {
-    if (const absl::StatusOr<llb::State> state = InputState(input.first); !state.ok()) return Annotate(state.status(), "failed to get frontend inputs");
+    if (const absl::StatusOr<llb::State> state = InputState(input.first); !state.ok())
+      return Annotate(state.status(), "failed to get frontend inputs");
   }
   if (const std::string& name = Option(options_, "filename"); !name.empty()) filename_ = name;
   const bool local_dockerfile = options_.contains("dockerfilekey");
@@ -97,7 +92,6 @@ absl::Status BuildContext::Locate() {
   const bool commit_times = !Option(options_, "build-arg:SOURCE_DATE_EPOCH").empty();
   ASSIGN_OR_RETURN(std::optional<llb::State> git, GitContext(address, keep_git, commit_times));
   if (git.has_value()) {
-    ASSIGN_OR_RETURN(remote_source_, SourceOf(*git));
     context_ = dockerfile_ = std::move(git);
   } else if (IsWebAddress(address)) {
     RETURN_IF_ERROR(FetchWebContext(address));
@@ -121,14 +115,11 @@ absl::Status BuildContext::FetchWebContext(const std::string& url) {
   options.filename = std::string(kWebFile);
   options.constraints = Internal("load remote build context");
   const llb::State file = llb::Http(url, options);
-  ASSIGN_OR_RETURN(remote_source_, SourceOf(file));
   absl::StatusOr<llb::RefPtr> ref = Solve(file);
   if (!ref.ok()) return Annotate(ref.status(), "failed to resolve httpcontext");
-  web_ref_ = *ref;
-  const absl::StatusOr<std::string> head = bridge_.ReadFile(web_ref_, std::string(kWebFile), 0, kSniffedBytes);
+  const absl::StatusOr<std::string> head = bridge_.ReadFile(*ref, std::string(kWebFile), 0, kSniffedBytes);
   if (!head.ok()) return Annotate(head.status(), "failed to read downloaded context");
-  is_web_archive_ = LooksLikeArchive(*head);
-  if (is_web_archive_) {
+  if (LooksLikeArchive(*head)) {
     llb::FileCopy copy;
     copy.src = absl::StrCat("/", kWebFile);
     copy.dest = "/";

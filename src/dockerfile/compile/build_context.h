@@ -47,11 +47,6 @@ class BuildContext {
   // The patterns of the ignore file. Empty for a context that is no directory of the client.
   absl::StatusOr<std::vector<std::string>> IgnorePatterns();
 
-  // The source that the context comes from, when it is remote.
-  const std::optional<llb::SourceOp>& remote_source() const { return remote_source_; }
-  bool is_web_archive() const { return is_web_archive_; }
-  const llb::RefPtr& web_ref() const { return web_ref_; }
-
   absl::StatusOr<llb::RefPtr> Solve(const llb::State& state, bool evaluate = false) const;
   // The file's content, nothing when it cannot be read.
   std::string ReadOptionalFile(const llb::RefPtr& ref, const std::string& path) const;
@@ -79,9 +74,6 @@ class BuildContext {
   std::optional<llb::State> context_;     // unless it is a directory of the client
   std::optional<llb::State> dockerfile_;  // where the Dockerfile is, unless in a directory of the client
   std::string dockerfile_vertex_;
-  std::optional<llb::SourceOp> remote_source_;
-  bool is_web_archive_ = false;
-  llb::RefPtr web_ref_;
 
   std::mutex ignore_mutex_;
   std::optional<std::string> ignore_text_;  // guarded by ignore_mutex_

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "base/status_macros.h"
+#include "base/worker_pool.h"
 #include "dockerfile/compile/checks.h"
 #include "dockerfile/instructions/reader.h"
 #include "dockerfile/instructions/values.h"
@@ -103,6 +104,9 @@ absl::StatusOr<Compiled> Compiler::Run() {
   RETURN_IF_ERROR(CreateStages());
   ASSIGN_OR_RETURN(StageState * target, FindTarget());
   RETURN_IF_ERROR(LinkStages());
+  // The ignore file is needed later: it may come while the images are looked up.
+  WorkerPool ahead("df-ignore", 1);
+  ahead.Run([this] { request_.context->IgnorePatterns().status().IgnoreError(); });
   RETURN_IF_ERROR(ResolveBases(target));
   RETURN_IF_ERROR(DispatchStages(target));
   return Finish(target);

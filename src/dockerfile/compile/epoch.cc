@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "base/status_macros.h"
+#include "dockerfile/compile/archive.h"
 #include "dockerfile/compile/compiler.h"
 #include "dockerfile/compile/git_ref.h"
 #include "dockerfile/shell/quote.h"
@@ -19,6 +20,15 @@ constexpr char kName[] = "SOURCE_DATE_EPOCH";
 template <typename... Parts>
 absl::Status Invalid(const Parts&... parts) {
   return absl::InvalidArgumentError(absl::StrCat(parts...));
+}
+
+constexpr std::int64_t kMaxArchiveBytes = 512 << 20;
+
+// The source of a graph that has a single one and only copies it around; null otherwise.
+const llb::SourceOp* OnlySource(const llb::VertexPtr& vertex) {
+  const llb::Vertex* at = vertex.get();
+  while (at != nullptr && at->inputs.size() == 1) at = at->inputs[0].vertex.get();
+  return at == nullptr ? nullptr : std::get_if<llb::SourceOp>(&at->op);
 }
 
 }  // namespace
@@ -50,14 +60,20 @@ absl::StatusOr<std::optional<absl::Time>> Compiler::EpochFrom(const std::string&
   llb::ResolveOptions options;
   ASSIGN_OR_RETURN(const llb::State state, EpochSource(value, &options.log_name));
   ASSIGN_OR_RETURN(const llb::Edge edge, state.ToEdge());
-  if (edge.vertex == nullptr || !std::holds_alternative<llb::SourceOp>(edge.vertex->op)) return std::nullopt;
-  const auto& source = std::get<llb::SourceOp>(edge.vertex->op);
-  const bool remote = absl::StartsWith(source.identifier, "git://") || absl::StartsWith(source.identifier, "http");
-  if (!remote) return std::nullopt;
-  ASSIGN_OR_RETURN(const llb::SourceOp pinned, request_.context->bridge().ResolveSource(source, options));
-  const auto time = pinned.attrs.find(std::string(llb::kSourceTimeAttr));
-  if (time == pinned.attrs.end() || !absl::SimpleAtoi(time->second, &seconds)) return std::nullopt;
-  return absl::FromUnixSeconds(seconds);
+  const llb::SourceOp* source = OnlySource(edge.vertex);
+  if (source == nullptr) return std::nullopt;
+  const bool web = absl::StartsWith(source->identifier, "http://") || absl::StartsWith(source->identifier, "https://");
+  if (!web && !absl::StartsWith(source->identifier, "git://")) return std::nullopt;
+  const BuildContext& context = *request_.context;
+  ASSIGN_OR_RETURN(const llb::SourceOp pinned, context.bridge().ResolveSource(*source, options));
+  const auto time = pinned.attrs.find(llb::kSourceTimeAttr);
+  if (time != pinned.attrs.end() && absl::SimpleAtoi(time->second, &seconds)) return absl::FromUnixSeconds(seconds);
+  const auto filename = source->attrs.find("http.filename");
+  if (!web || filename == source->attrs.end()) return std::nullopt;
+  // An archive is as old as its youngest file.
+  ASSIGN_OR_RETURN(const llb::RefPtr ref, context.Solve(llb::Source(source->identifier, source->attrs)));
+  ASSIGN_OR_RETURN(const std::string bytes, context.bridge().ReadFile(ref, filename->second, 0, kMaxArchiveBytes));
+  return LatestFileTime(bytes);
 }
 
 absl::StatusOr<llb::State> Compiler::EpochSource(const std::string& value, std::string* log_name) {
