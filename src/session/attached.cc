@@ -19,7 +19,7 @@ constexpr absl::Duration kUnaryTimeout = absl::Minutes(5);
 }  // namespace
 
 AttachedSession::AttachedSession(SessionMetadata metadata)
-    : metadata_(std::move(metadata)), connection_(RpcConnection::Create(RpcConnection::Role::kCalls)) {
+    : metadata_(std::move(metadata)), connection_(RpcConnection::Create(RpcConnection::Role::kCalls)), credentials_(SessionCredentials(connection_)) {
   for (const std::string& method : metadata_.methods) {
     methods_.insert(absl::AsciiStrToLower(method));
   }
@@ -99,8 +99,6 @@ absl::StatusOr<std::unique_ptr<Session::SshSocket>> AttachedSession::ForwardSsh(
                                                                                 std::uint32_t mode) {
   return OpenSshSocket(connection_, id, uid, gid, mode);
 }
-
-std::shared_ptr<registry::Credentials> AttachedSession::credentials() { return SessionCredentials(connection_); }
 
 absl::StatusOr<std::unique_ptr<ByteSink>> AttachedSession::OpenOutputFile(const std::map<std::string, std::string>& metadata, int exporter_id,
                                                                           const CancelToken& cancel) {

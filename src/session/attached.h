@@ -30,7 +30,7 @@ class AttachedSession : public Session, public std::enable_shared_from_this<Atta
   absl::StatusOr<std::string> Secret(const std::string& id, const CancelToken& cancel) override;
   absl::Status CheckSshAgent(const std::string& id, const CancelToken& cancel) override;
   absl::StatusOr<std::unique_ptr<SshSocket>> ForwardSsh(const std::string& id, std::uint32_t uid, std::uint32_t gid, std::uint32_t mode) override;
-  std::shared_ptr<registry::Credentials> credentials() override;
+  std::shared_ptr<registry::Credentials> credentials() override { return credentials_; }
   absl::StatusOr<std::unique_ptr<ByteSink>> OpenOutputFile(const std::map<std::string, std::string>& metadata, int exporter_id,
                                                            const CancelToken& cancel) override;
   absl::Status SendDirectory(const std::vector<OutputTree>& trees, int exporter_id, const std::function<void(std::int64_t bytes)>& on_progress,
@@ -50,6 +50,7 @@ class AttachedSession : public Session, public std::enable_shared_from_this<Atta
   const SessionMetadata metadata_;
   std::set<std::string> methods_;  // lower case
   const std::shared_ptr<RpcConnection> connection_;
+  const std::shared_ptr<registry::Credentials> credentials_;  // one for all: registries keep tokens per object
   CancelSource gone_;
 
   // Of the thread that calls CheckHealth.

@@ -26,20 +26,6 @@ using moby::sshforward::v1::BytesMessage;
 constexpr int kMaxConnections = 64;
 constexpr int kBacklog = 64;
 
-bool SendAll(int fd, absl::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t sent = send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
-    if (sent < 0 && errno == EINTR) {
-      continue;
-    }
-    if (sent <= 0) {
-      return false;
-    }
-    bytes.remove_prefix(static_cast<std::size_t>(sent));
-  }
-  return true;
-}
-
 // From the call into the socket, until the other end writes no more.
 absl::Status CopyIn(int fd, RpcStream& stream) {
   BytesMessage message;
@@ -168,6 +154,20 @@ class ForwardingSocket : public Session::SshSocket {
 };
 
 }  // namespace
+
+bool SendAll(int fd, absl::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t sent = send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    if (sent < 0 && errno == EINTR) {
+      continue;
+    }
+    if (sent <= 0) {
+      return false;
+    }
+    bytes.remove_prefix(static_cast<std::size_t>(sent));
+  }
+  return true;
+}
 
 absl::Status CopySshStream(int fd, RpcStream& stream, bool calling_end) {
   absl::Status out_status;

@@ -17,4 +17,7 @@ absl::StatusOr<std::unique_ptr<Session::SshSocket>> OpenSshSocket(std::shared_pt
 // Copies between a connected socket and a call in both directions until both ends are through.
 absl::Status CopySshStream(int fd, RpcStream& stream, bool calling_end);
 
+// Writes all of `bytes` to a socket, without a signal when the other end is gone. False then, with errno set.
+bool SendAll(int fd, absl::string_view bytes);
+
 }  // namespace cachalot::session
