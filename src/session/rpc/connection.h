@@ -38,12 +38,14 @@ class RpcStream {
 
   // Queues one message; waits while much is unsent. Once the call has ended: its status, or ABORTED when that is OK.
   absl::Status Write(absl::string_view message);
+  // The same for a batch of messages, each already in the form of AppendMessage: cheaper than one by one.
+  absl::Status WriteBatch(absl::string_view messages);
   // The calling end writes no more.
   void CloseWrite();
   // The next message, valid until the next Read; nullopt when the other end sends no more and all is well.
   absl::StatusOr<std::optional<absl::string_view>> Read();
-  // Makes Read prefer batches: once something arrived it waits this long for more, so that a stream of tiny messages does not
-  // wake the reader for each of them.
+  // Makes Read prefer batches once messages keep coming in dribs: it then waits this long for more, so that a long stream of
+  // tiny messages does not wake the reader for each of them.
   void set_read_patience(std::chrono::microseconds patience) { read_patience_ = patience; }
   // The calling end: waits for the end of the call, ignoring further messages, and returns the server's status.
   absl::Status Finish();
@@ -76,6 +78,7 @@ class RpcStream {
   // Of the reading thread alone: received bytes, consumed up to batch_at_.
   std::string batch_;
   std::size_t batch_at_ = 0;
+  int small_batches_ = 0;  // in a row
 
   // Guarded by the connection's mutex.
   std::condition_variable readable_, writable_;

@@ -11,6 +11,8 @@ namespace {
 
 constexpr std::size_t kMaxUnsent = 4 << 20;
 constexpr std::size_t kBatchBytes = 64 << 10;
+constexpr std::size_t kSmallBatchBytes = 8 << 10;
+constexpr int kFewBatches = 8;
 
 }  // namespace
 
@@ -59,8 +61,15 @@ absl::Status RpcStream::Write(absl::string_view message) {
   if (message.size() > kMaxMessageBytes) {
     return absl::ResourceExhaustedError(absl::StrCat(method_, ": message of ", message.size(), " bytes is larger than ", kMaxMessageBytes));
   }
+  std::string framed;
+  framed.reserve(message.size() + kMessagePrefixBytes);
+  AppendMessage(message, framed);
+  return WriteBatch(framed);
+}
+
+absl::Status RpcStream::WriteBatch(absl::string_view messages) {
   std::unique_lock<std::mutex> lock(connection_->mutex_);
-  writable_.wait(lock, [&] { return ended_ || unsent() == 0 || unsent() + message.size() <= kMaxUnsent; });
+  writable_.wait(lock, [&] { return ended_ || unsent() == 0 || unsent() + messages.size() <= kMaxUnsent; });
   if (ended_ || out_closed_) {
     return !ended_ || status_.ok() ? absl::AbortedError(absl::StrCat(method_, ": the call has ended")) : status_;
   }
@@ -68,7 +77,7 @@ absl::Status RpcStream::Write(absl::string_view message) {
     out_.erase(0, out_at_);
     out_at_ = 0;
   }
-  AppendMessage(message, out_);
+  out_.append(messages.data(), messages.size());
   if (out_idle_) {
     out_idle_ = false;
     nghttp2_session_resume_data(connection_->session_, id_);
@@ -125,7 +134,7 @@ absl::StatusOr<bool> RpcStream::Refill() {
   batch_at_ = 0;
   std::unique_lock<std::mutex> lock(connection_->mutex_);
   WaitLocked(lock, [&] { return in_closed_ || !in_.empty(); });
-  if (read_patience_.count() > 0 && !in_closed_ && in_.size() < kBatchBytes) {
+  if (read_patience_.count() > 0 && small_batches_ > kFewBatches && !in_closed_ && in_.size() < kBatchBytes) {
     wake_reader_at_ = kBatchBytes;
     readable_.wait_for(lock, read_patience_, [&] { return in_closed_ || in_.size() >= kBatchBytes; });
     wake_reader_at_ = 1;
@@ -134,6 +143,7 @@ absl::StatusOr<bool> RpcStream::Refill() {
     return ended_ && !status_.ok() ? absl::StatusOr<bool>(status_) : false;
   }
   const std::size_t taken = in_.size();
+  small_batches_ = taken < kSmallBatchBytes ? small_batches_ + 1 : small_batches_ / 2;
   if (batch_.empty()) {
     std::swap(batch_, in_);
   } else {

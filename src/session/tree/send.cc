@@ -26,6 +26,7 @@ namespace {
 using fsutil::types::Packet;
 
 constexpr std::size_t kChunk = 128 << 10;  // receivers refuse messages above 4 MiB
+constexpr std::size_t kStatBatch = 16 << 10;
 constexpr int kFileThreads = 2;
 constexpr auto kProgressInterval = std::chrono::milliseconds(100);
 
@@ -75,7 +76,8 @@ class Sender {
     }
     Packet end;
     end.set_type(Packet::PACKET_STAT);
-    return Send(end);
+    AppendMessage(end.SerializeAsString(), stats_);
+    return FlushStats();
   }
 
   absl::Status WalkSource(std::size_t index) {
@@ -143,7 +145,6 @@ class Sender {
   }
 
   absl::Status SendStat(Stat& stat, File file) {
-    RETURN_IF_ERROR(*failed_.Lock());
     if (HasData(stat)) {
       (*files_.Lock())[entries_] = std::move(file);
     }
@@ -151,7 +152,17 @@ class Sender {
     Packet packet;
     packet.set_type(Packet::PACKET_STAT);
     packet.mutable_stat()->Swap(&stat);
-    return Send(packet);
+    AppendMessage(packet.SerializeAsString(), stats_);
+    return stats_.size() < kStatBatch ? absl::OkStatus() : FlushStats();
+  }
+
+  absl::Status FlushStats() {
+    RETURN_IF_ERROR(*failed_.Lock());
+    Report(static_cast<std::int64_t>(stats_.size()), /*last=*/false);
+    const std::lock_guard<std::mutex> lock(writing_);
+    const absl::Status status = stream_.WriteBatch(stats_);
+    stats_.clear();
+    return status;
   }
 
   absl::Status Serve(WorkerPool& pool) {
@@ -208,17 +219,17 @@ class Sender {
       const auto fd = os::OpenBeneath(roots_[file.source].get(), file.path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
       struct stat st {};
       if (fd.ok() && fstat(fd->get(), &st) == 0 && S_ISREG(st.st_mode)) {
-        RETURN_IF_ERROR(SendContent(fd->get(), packet, file.path));
+        RETURN_IF_ERROR(SendContent(fd->get(), st.st_size, packet, file.path));
       }
     }
     packet.clear_data();
     return Send(packet);
   }
 
-  absl::Status SendContent(int fd, Packet& packet, const std::string& path) {
+  absl::Status SendContent(int fd, std::int64_t expected, Packet& packet, const std::string& path) {
+    std::string buffer(static_cast<std::size_t>(std::clamp<std::int64_t>(expected, 4096, kChunk)), '\0');
     for (;;) {
-      packet.mutable_data()->resize(kChunk);
-      const ssize_t size = read(fd, packet.mutable_data()->data(), kChunk);
+      const ssize_t size = read(fd, buffer.data(), buffer.size());
       if (size < 0 && errno == EINTR) {
         continue;
       }
@@ -228,7 +239,7 @@ class Sender {
       if (size == 0) {
         return absl::OkStatus();
       }
-      packet.mutable_data()->resize(static_cast<std::size_t>(size));
+      packet.set_data(buffer.data(), static_cast<std::size_t>(size));
       RETURN_IF_ERROR(Send(packet));
     }
   }
@@ -271,7 +282,9 @@ class Sender {
   const std::function<void(std::int64_t)>& on_progress_;
   const std::int64_t started_ = absl::ToUnixSeconds(absl::Now()) * 1'000'000'000;
   std::vector<UniqueFd> roots_;
-  std::uint32_t entries_ = 0;  // of the walking thread
+  // Of the walking thread: entries so far, and those of them that are not yet written.
+  std::uint32_t entries_ = 0;
+  std::string stats_;
   Guarded<absl::flat_hash_map<std::uint32_t, File>> files_;
   Guarded<absl::Status> failed_{absl::OkStatus()};
   Guarded<Progress> progress_;

