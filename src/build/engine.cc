@@ -113,6 +113,7 @@ class EngineImpl : public Engine {
   std::unique_ptr<store::CacheIndex> index_;
   std::unique_ptr<CacheStore> cache_;
   std::unique_ptr<registry::Client> registry_;
+  std::unique_ptr<registry::HttpTransport> http_;
   std::unique_ptr<runtime::Runtime> runtime_;
   std::unique_ptr<session::SessionHub> sessions_;
   std::unique_ptr<op::NamedTrees> named_trees_;
@@ -139,6 +140,7 @@ absl::Status EngineImpl::Open() {
   index_ = std::make_unique<store::CacheIndex>(database_.get());
   cache_ = std::make_unique<CacheStore>(index_.get(), snapshots_.get());
   registry_ = registry::Client::Create(config_.registries);
+  http_ = registry::HttpTransport::Create();
   if (config_.runtime.state_dir.empty()) config_.runtime.state_dir = absl::StrCat(config_.root, "/runtime");
   ASSIGN_OR_RETURN(runtime_, runtime::Runtime::Create(config_.runtime));
   sessions_ = session::SessionHub::Create();
@@ -147,6 +149,8 @@ absl::Status EngineImpl::Open() {
   parts_.snapshots = snapshots_.get();
   parts_.blobs = blobs_.get();
   parts_.registry = registry_.get();
+  parts_.http = http_.get();
+  parts_.index = index_.get();
   parts_.runtime = runtime_.get();
   parts_.sessions = sessions_.get();
   parts_.clock = &Clock::System();

@@ -84,6 +84,24 @@ void CopyXattrs(const std::string& from, const std::string& to) {
   });
 }
 
+absl::Status CopyData(int from, int to) {
+  bool first = true;
+  while (true) {
+    const ssize_t n = ::copy_file_range(from, nullptr, to, nullptr, 1 << 30, 0);
+    if (n == 0 && !first) return absl::OkStatus();
+    if (n <= 0) break;  // a file system that cannot, or one whose files have no size (the first call then gives 0)
+    first = false;
+  }
+  char buffer[65536];
+  while (true) {
+    const ssize_t n = ::read(from, buffer, sizeof buffer);
+    if (n == 0) return absl::OkStatus();
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return ErrnoError("read");
+    RETURN_IF_ERROR(os::WriteAll(to, absl::string_view(buffer, static_cast<std::size_t>(n)), "copy"));
+  }
+}
+
 absl::StatusOr<SymbolicMode> SymbolicMode::Parse(absl::string_view text) {
   SymbolicMode result;
   const absl::Status bad = absl::InvalidArgumentError(absl::StrCat("invalid mode ", text));

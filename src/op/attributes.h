@@ -30,6 +30,9 @@ void CopyXattrs(int from, int to);
 // The same by path, links not followed ("/proc/self/fd/N/name" names an entry of an open directory).
 void CopyXattrs(const std::string& from, const std::string& to);
 
+// Copies what is left of one open file into another; reflinked where the file system can.
+absl::Status CopyData(int from, int to);
+
 struct Owner {
   uid_t uid = 0;
   gid_t gid = 0;

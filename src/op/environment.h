@@ -12,12 +12,14 @@
 #include "llb/frontend.h"
 #include "llb/op.h"
 #include "registry/client.h"
+#include "registry/http.h"
 #include "runtime/runtime.h"
 #include "session/session.h"
 #include "snapshot/snapshots.h"
 #include "solver/progress.h"
 #include "solver/solver.h"
 #include "store/blobs.h"
+#include "store/cache_index.h"
 
 namespace cachalot::op {
 
@@ -31,6 +33,8 @@ struct Parts {
   snapshot::Snapshots* snapshots = nullptr;
   store::BlobStore* blobs = nullptr;
   registry::Client* registry = nullptr;
+  registry::HttpTransport* http = nullptr;
+  store::CacheIndex* index = nullptr;
   runtime::Runtime* runtime = nullptr;
   session::SessionHub* sessions = nullptr;
   Clock* clock = nullptr;

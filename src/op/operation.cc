@@ -5,6 +5,7 @@
 #include "op/build_op.h"
 #include "op/exec_op.h"
 #include "op/file_op.h"
+#include "op/http_source.h"
 #include "op/image_source.h"
 #include "op/local_source.h"
 #include "op/tree_ops.h"
@@ -21,6 +22,7 @@ absl::StatusOr<OperationPtr> MakeSource(const llb::VertexPtr& vertex, const Envi
   const absl::string_view scheme = absl::string_view(identifier).substr(0, colon);
   if (scheme == "docker-image") return std::make_shared<ImageSource>(vertex, environment);
   if (scheme == "local") return std::make_shared<LocalSource>(vertex, environment);
+  if (scheme == "http" || scheme == "https") return std::make_shared<HttpSource>(vertex, environment);
   return absl::InvalidArgumentError(absl::StrCat("unsupported source scheme ", scheme, " in ", identifier));
 }
 
