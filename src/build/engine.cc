@@ -31,7 +31,7 @@ namespace {
 // Operations block (on registries, clients, containers and one another): there may be many at a time.
 constexpr int kMaxWorkers = 512;
 // How long a request that names a build waits for that build to begin.
-constexpr std::chrono::seconds kBuildPatience(5);
+constexpr std::chrono::seconds kBuildPatience(3);
 // Builds that ended and can still be followed.
 constexpr std::size_t kMaxEnded = 16;
 
