@@ -20,7 +20,6 @@ using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-
 constexpr char kConfig[] =
     R"({"architecture":"amd64","os":"linux","config":{"Cmd":["a && b"]},"x":{"b":1,"a":2},"history":[{"created_by":"one"},{"created_by":"env","empty_layer":true}]})";
 
