@@ -1,6 +1,7 @@
 #include "daemon/server.h"
 
 #include <fcntl.h>
+#include <grpc/grpc.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/server_posix.h>
@@ -166,6 +167,9 @@ class GrpcServer final : public Server {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, build::Engine& engine) {
+  // One reference too many, for good: the last one's end would wait for a poller of gRPC's that may sleep for ten seconds.
+  static const bool kept = (grpc_init(), true);
+  static_cast<void>(kept);
   auto server = std::make_unique<GrpcServer>(engine, options.history_entries);
   RETURN_IF_ERROR(server->Listen(options));
   return server;
