@@ -1,0 +1,163 @@
+#include "client/build_command.h"
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <iostream>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/clock.h"
+#include "base/random_id.h"
+#include "base/status_macros.h"
+#include "client/build_context.h"
+#include "client/build_report.h"
+#include "client/docker_load.h"
+#include "client/interrupt.h"
+#include "client/progress/display.h"
+#include "client/solve.h"
+#include "os/file.h"
+
+namespace cachalot::client {
+
+namespace {
+
+namespace control = moby::buildkit::v1;
+
+constexpr int kFailed = 1;
+constexpr int kInterrupted = 130;
+
+// The places for what the exporters send.
+absl::StatusOr<std::vector<Output>> OutputPlaces(const std::vector<OutputSpec>& specs) {
+  std::vector<Output> places;
+  int index = -1;
+  for (const OutputSpec& spec : specs) {
+    ++index;
+    if (spec.type == "image") {
+      continue;
+    }
+    if (spec.type == "local") {
+      const auto mode = spec.attrs.find("mode");
+      places.push_back({index, spec.dest, mode != spec.attrs.end() && mode->second == "delete", nullptr});
+      continue;
+    }
+    const auto tar = spec.attrs.find("tar");
+    if (tar != spec.attrs.end() && (tar->second == "false" || tar->second == "0")) {
+      return absl::UnimplementedError(absl::StrCat(spec.type, " output with tar=false isn't supported"));
+    }
+    if (spec.dest == "-" && isatty(STDOUT_FILENO) == 1) {
+      return absl::InvalidArgumentError(absl::StrCat("dest file is required for ", spec.type, " exporter. refusing to write to console"));
+    }
+    if (spec.dest.empty() && spec.type == "docker") {
+      ASSIGN_OR_RETURN(Output load, DockerLoadOutput(index));
+      places.push_back(std::move(load));
+    } else {
+      places.push_back(spec.dest == "-" ? DescriptorOutput(index, STDOUT_FILENO) : FileOutput(index, spec.dest));
+    }
+  }
+  return places;
+}
+
+absl::StatusOr<AttachOptions> Offers(const BuildOptions& options, const BuildContext& context, const std::vector<OutputSpec>& outputs) {
+  AttachOptions offers;
+  offers.shared_key = context.shared_key;
+  offers.directories = context.directories;
+  for (const std::string& text : options.secrets) {
+    ASSIGN_OR_RETURN(SecretSource secret, ParseSecret(text));
+    offers.secrets.push_back(std::move(secret));
+  }
+  for (const std::string& text : options.ssh) {
+    ASSIGN_OR_RETURN(SshAgent agent, ParseSsh(text));
+    offers.ssh_agents.push_back(std::move(agent));
+  }
+  ASSIGN_OR_RETURN(offers.outputs, OutputPlaces(outputs));
+  return offers;
+}
+
+progress::Mode DisplayMode(progress::Mode wanted, bool quiet) {
+  if (quiet) {
+    return progress::Mode::kQuiet;
+  }
+  if (wanted == progress::Mode::kAuto) {
+    return isatty(STDERR_FILENO) == 1 ? progress::Mode::kTty : progress::Mode::kPlain;
+  }
+  return wanted;
+}
+
+absl::Status WriteResults(const BuildOptions& options, const SolveOutcome& outcome, const std::string& ref) {
+  if (!options.metadata_file.empty()) {
+    RETURN_IF_ERROR(os::WriteFileAtomic(options.metadata_file, FormatMetadata(outcome.exporter_response, ref), 0644));
+  }
+  const std::string id = ImageId(outcome.exporter_response);
+  if (!options.iid_file.empty()) {
+    RETURN_IF_ERROR(os::WriteFileAtomic(options.iid_file, id, 0644));
+  }
+  if (options.quiet && !id.empty()) {
+    std::cout << id << std::endl;
+  }
+  return absl::OkStatus();
+}
+
+// One build's parts, in the order in which they are made.
+class BuildCommand {
+ public:
+  explicit BuildCommand(const BuildOptions& options) : options_(options) {}
+
+  absl::Status Run(const ConnectOptions& connect, daemon::StopSignal& signal) {
+    RETURN_IF_ERROR(Prepare());
+    ASSIGN_OR_RETURN(const auto connection, Connect(connect));
+    ASSIGN_OR_RETURN(const auto attachables, Attachables::Create(std::move(offers_)));
+    if (context_.upload) {
+      (*request_.mutable_frontendattrs())["context"] = attachables->AddUpload(std::move(context_.upload));
+    }
+    const InterruptWatch interrupt(signal);
+    ASSIGN_OR_RETURN(const SolveOutcome outcome, SolveShown(*connection, *attachables, interrupt.token()));
+    return WriteResults(options_, outcome, request_.ref());
+  }
+
+ private:
+  absl::Status Prepare() {
+    ASSIGN_OR_RETURN(mode_, progress::ParseMode(options_.progress));
+    ASSIGN_OR_RETURN(const std::vector<OutputSpec> outputs, CollectOutputs(options_));
+    ASSIGN_OR_RETURN(request_, MakeRequest(options_, outputs));
+    request_.set_ref(RandomId());
+    ASSIGN_OR_RETURN(context_, OpenContext(options_, STDIN_FILENO));
+    request_.mutable_frontendattrs()->insert(context_.attrs.begin(), context_.attrs.end());
+    ASSIGN_OR_RETURN(offers_, Offers(options_, context_, outputs));
+    if (outputs.empty() && !options_.quiet) {
+      std::cerr << "WARNING: No output specified: the result only remains in the build cache. Use --output, --push or --load.\n";
+    }
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<SolveOutcome> SolveShown(Connection& connection, Attachables& attachables, const CancelToken& cancel) {
+    const auto output = progress::NewFdOutput(STDERR_FILENO);
+    const progress::Mode mode = DisplayMode(mode_, options_.quiet);
+    progress::LiveDisplay display(progress::NewDisplay(mode, output.get(), &Clock::System(),
+                                                       progress::OptionsFromEnvironment([](const char* name) { return std::getenv(name); })));
+    auto outcome = Solve(
+        connection, request_, attachables, [&](const build::ProgressBatch& batch) { display.Update(batch); }, cancel);
+    display.Finish();
+    return outcome;
+  }
+
+  const BuildOptions& options_;
+  progress::Mode mode_ = progress::Mode::kAuto;
+  control::SolveRequest request_;
+  BuildContext context_;
+  AttachOptions offers_;
+};
+
+}  // namespace
+
+int RunBuild(const BuildOptions& options, const ConnectOptions& connect) {
+  daemon::StopSignal signal;
+  const absl::Status status = BuildCommand(options).Run(connect, signal);
+  if (status.ok()) {
+    return 0;
+  }
+  std::cerr << FormatFailure(status);
+  return absl::IsCancelled(status) ? kInterrupted : kFailed;
+}
+
+}  // namespace cachalot::client

@@ -1,0 +1,150 @@
+#include "client/cache_commands.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
+#include "base/status_macros.h"
+#include "buildkit/control.grpc.pb.h"
+#include "client/build_options.h"
+#include "daemon/config_values.h"
+#include "daemon/rpc_error.h"
+#include "daemon/timestamps.h"
+
+namespace cachalot::client {
+
+namespace {
+
+namespace control = moby::buildkit::v1;
+
+std::string FormatAge(const control::UsageRecord& record) {
+  if (!record.has_lastusedat()) {
+    return "";
+  }
+  const absl::Duration age = absl::Now() - daemon::DecodeTime(record.lastusedat());
+  if (age < absl::Minutes(2)) return absl::StrCat(absl::ToInt64Seconds(age), " seconds ago");
+  if (age < absl::Hours(2)) return absl::StrCat(absl::ToInt64Minutes(age), " minutes ago");
+  if (age < absl::Hours(48)) return absl::StrCat(absl::ToInt64Hours(age), " hours ago");
+  return absl::StrCat(absl::ToInt64Hours(age) / 24, " days ago");
+}
+
+const char* YesNo(bool value) { return value ? "true" : "false"; }
+
+void PrintHeader() { absl::PrintF("%-72s%-16s%-16s%s\n", "ID", "RECLAIMABLE", "SIZE", "LAST ACCESSED"); }
+
+void PrintRow(const control::UsageRecord& record) {
+  const std::string id = absl::StrCat(record.id(), record.mutable_() ? "*" : "");
+  absl::PrintF("%-72s%-16s%-16s%s\n", id, YesNo(!record.inuse()), FormatSize(record.size()), FormatAge(record));
+}
+
+void PrintRecord(const control::UsageRecord& record) {
+  absl::PrintF("ID:\t\t%s\n", record.id());
+  if (record.parents_size() > 0) {
+    absl::PrintF("Parents:\t%s\n", absl::StrJoin(record.parents(), ";"));
+  }
+  absl::PrintF("Created at:\t%s\n", absl::FormatTime(daemon::DecodeTime(record.createdat()), absl::UTCTimeZone()));
+  absl::PrintF("Mutable:\t%s\nReclaimable:\t%s\nShared:\t\t%s\nSize:\t\t%s\n", YesNo(record.mutable_()), YesNo(!record.inuse()),
+               YesNo(record.shared()), FormatSize(record.size()));
+  if (!record.description().empty()) {
+    absl::PrintF("Description:\t%s\n", record.description());
+  }
+  absl::PrintF("Usage count:\t%d\n", record.usagecount());
+  if (record.has_lastusedat()) {
+    absl::PrintF("Last used:\t%s\n", FormatAge(record));
+  }
+  absl::PrintF("Type:\t\t%s\n\n", record.recordtype());
+}
+
+absl::Status SetBytes(const std::string& text, std::int64_t& target) {
+  if (!text.empty()) {
+    ASSIGN_OR_RETURN(target, ParseSize(text));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<control::PruneRequest> MakePrune(const PruneOptions& options) {
+  control::PruneRequest request;
+  request.mutable_filter()->Add(options.filters.begin(), options.filters.end());
+  request.set_all(options.all);
+  ASSIGN_OR_RETURN(const absl::Duration keep, daemon::ParseDuration(options.keep_duration));
+  request.set_keepduration(absl::ToInt64Nanoseconds(keep));
+  std::int64_t reserved = 0, max_used = 0, min_free = 0;
+  RETURN_IF_ERROR(SetBytes(options.reserved_space, reserved));
+  RETURN_IF_ERROR(SetBytes(options.max_used_space, max_used));
+  RETURN_IF_ERROR(SetBytes(options.min_free_space, min_free));
+  request.set_reservedspace(reserved);
+  request.set_maxusedspace(max_used);
+  request.set_minfreespace(min_free);
+  return request;
+}
+
+}  // namespace
+
+std::string FormatSize(std::int64_t bytes) {
+  constexpr const char* kUnits[] = {"B", "kB", "MB", "GB", "TB", "PB", "EB"};
+  double value = static_cast<double>(bytes);
+  std::size_t unit = 0;
+  while (value >= 1000 && unit + 1 < std::size(kUnits)) {
+    value /= 1000;
+    ++unit;
+  }
+  return absl::StrFormat("%.4g%s", value, kUnits[unit]);
+}
+
+absl::Status ShowDiskUsage(const DiskUsageOptions& options, const ConnectOptions& connect) {
+  ASSIGN_OR_RETURN(const auto connection, Connect(connect));
+  const auto stub = control::Control::NewStub(connection->channel());
+  control::DiskUsageRequest request;
+  request.mutable_filter()->Add(options.filters.begin(), options.filters.end());
+  control::DiskUsageResponse response;
+  grpc::ClientContext context;
+  RETURN_IF_ERROR(daemon::FromGrpcStatus(stub->DiskUsage(&context, request, &response)));
+  std::int64_t total = 0, reclaimable = 0, shared = 0;
+  auto* records = response.mutable_record();
+  std::sort(records->begin(), records->end(), [](const auto& a, const auto& b) { return a.size() > b.size(); });
+  if (!options.verbose) {
+    PrintHeader();
+  }
+  for (const auto& record : *records) {
+    options.verbose ? PrintRecord(record) : PrintRow(record);
+    total += record.size();
+    reclaimable += record.inuse() ? 0 : record.size();
+    shared += record.shared() ? record.size() : 0;
+  }
+  if (options.filters.empty()) {
+    if (shared > 0) {
+      absl::PrintF("Shared:\t\t%s\nPrivate:\t%s\n", FormatSize(shared), FormatSize(total - shared));
+    }
+    absl::PrintF("Reclaimable:\t%s\n", FormatSize(reclaimable));
+  }
+  absl::PrintF("Total:\t\t%s\n", FormatSize(total));
+  return absl::OkStatus();
+}
+
+absl::Status Prune(const PruneOptions& options, const ConnectOptions& connect) {
+  ASSIGN_OR_RETURN(const control::PruneRequest request, MakePrune(options));
+  ASSIGN_OR_RETURN(const auto connection, Connect(connect));
+  const auto stub = control::Control::NewStub(connection->channel());
+  grpc::ClientContext context;
+  const auto reader = stub->Prune(&context, request);
+  control::UsageRecord record;
+  std::int64_t total = 0;
+  bool first = true;
+  while (reader->Read(&record)) {
+    if (first && !options.verbose) {
+      PrintHeader();
+    }
+    first = false;
+    options.verbose ? PrintRecord(record) : PrintRow(record);
+    total += record.size();
+  }
+  RETURN_IF_ERROR(daemon::FromGrpcStatus(reader->Finish()));
+  absl::PrintF("Total:\t%s\n", FormatSize(total));
+  return absl::OkStatus();
+}
+
+}  // namespace cachalot::client
