@@ -161,6 +161,7 @@ absl::Status Compiler::ResolveImage(StageState* stage, const std::string& writte
   }
   absl::StatusOr<oci::ImageConfig> image = oci::ParseImageConfig(resolved->config);
   if (!image.ok()) return Annotate(image.status(), "failed to parse image config");
+  image->unknown_members.clear();  // what a builder of old noted about its own work does not describe this image
   stage->base_image = *image;
   stage->image = *std::move(image);
   stage->image.created.reset();
