@@ -194,12 +194,17 @@ absl::StatusOr<oci::Digest> LocalSnapshots::Checksum(const SnapshotPtr& snapshot
     immutable = record->state == State::kCommitted;
     client_directory = record->label.record_type == "source.local";
   }
-  ASSIGN_OR_RETURN(const std::shared_ptr<MountedTree> mounted, MountTree(snapshot, true));
   ASSIGN_OR_RETURN(const std::shared_ptr<ChecksumCache::Slot> slot, checksums_.Get(record->id, immutable));
   std::lock_guard lock(slot->mutex);
-  RETURN_IF_ERROR(slot->tree->Begin(mounted->path(), !client_directory, options_.cpu));
+  std::shared_ptr<MountedTree> mounted;  // only when something is not known yet
+  const auto mount = [&]() -> absl::StatusOr<std::string> {
+    ASSIGN_OR_RETURN(mounted, MountTree(snapshot, true));
+    return mounted->path();
+  };
+  slot->tree->Begin(mount, !client_directory, options_.cpu);
   const bool plain = !options.wildcard && options.include_patterns.empty() && options.exclude_patterns.empty();
   absl::StatusOr<std::string> digest = plain ? DigestOfPath(*slot->tree, KeyPath(options.path), options.follow_links) : DigestOfSelection(*slot->tree, options);
+  slot->tree->End();
   RETURN_IF_ERROR(digest.status());
   RETURN_IF_ERROR(checksums_.Used(record->id, immutable, *slot));
   return oci::Digest::Parse(*digest);

@@ -63,11 +63,25 @@ std::string Beneath(const std::string& path, const std::string& name) { return a
 
 std::string DigestText(absl::string_view bytes) { return absl::StrCat("sha256:", absl::BytesToHexString(bytes)); }
 
-absl::Status ChecksumTree::Begin(const std::string& root, bool root_counts, WorkerPool* pool) {
-  ASSIGN_OR_RETURN(root_fd_, os::OpenDirectory(root));
+void ChecksumTree::Begin(std::function<absl::StatusOr<std::string>()> root, bool root_counts, WorkerPool* pool) {
+  root_path_ = std::move(root);
   root_counts_ = root_counts;
   pool_ = pool;
-  if (!immutable_ || pass_ == 0) ++pass_;
+  if (!immutable_ || pass_ == 0) {
+    ++pass_;
+    root_.tree_digest.clear();
+  }
+}
+
+void ChecksumTree::End() {
+  root_fd_.reset();
+  root_path_ = nullptr;
+}
+
+absl::Status ChecksumTree::OpenRoot() {
+  if (root_fd_.valid()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::string path, root_path_());
+  ASSIGN_OR_RETURN(root_fd_, os::OpenDirectory(path));
   ASSIGN_OR_RETURN(const struct stat status, os::Stat(root_fd_.get()));
   Refresh(&root_, status);
   return absl::OkStatus();
@@ -93,6 +107,7 @@ void ChecksumTree::Refresh(ChecksumNode* node, const struct stat& status) {
 
 absl::Status ChecksumTree::ListOne(ChecksumNode* node, const std::string& path) {
   if (node->listed == pass_) return absl::OkStatus();
+  RETURN_IF_ERROR(OpenRoot());
   UniqueFd fd;
   if (path.empty()) {
     fd.reset(::openat(root_fd_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -130,6 +145,7 @@ absl::Status ChecksumTree::ListOne(ChecksumNode* node, const std::string& path) 
 }
 
 absl::Status ChecksumTree::List(ChecksumNode* node, const std::string& path) {
+  if (node == &root_ && root_.header.mode == 0) RETURN_IF_ERROR(OpenRoot());
   if (!node->IsDirectory()) return absl::OkStatus();
   RETURN_IF_ERROR(ListOne(node, path));
   for (const auto& child : node->children) {
@@ -156,7 +172,7 @@ absl::StatusOr<ChecksumNode*> ChecksumTree::Resolve(absl::string_view path, bool
       if (way.size() > 1) way.pop_back();
       continue;
     }
-    if (!way.back()->IsDirectory()) return nullptr;
+    if (way.size() > 1 && !way.back()->IsDirectory()) return nullptr;  // the root may not have been looked at yet
     RETURN_IF_ERROR(ListOne(way.back(), here()));
     const auto& children = way.back()->children;
     const auto found = std::lower_bound(children.begin(), children.end(), part, [](const auto& child, const std::string& name) { return child->name < name; });
@@ -212,6 +228,8 @@ absl::Status ChecksumTree::Hash(const std::vector<std::pair<ChecksumNode*, std::
   for (const auto& [node, path] : nodes) {
     if (node->digest.empty()) missing.emplace_back(node, &path);
   }
+  if (missing.empty()) return absl::OkStatus();
+  RETURN_IF_ERROR(OpenRoot());
   hashed_ += missing.size();
   const std::size_t pieces = (missing.size() + kFilesPerPiece - 1) / kFilesPerPiece;
   return ParallelFor(*pool_, kHelpers, pieces, [&](std::size_t piece) -> absl::Status {
@@ -240,9 +258,10 @@ const std::string& ChecksumTree::Combine(ChecksumNode* node) {
 }
 
 absl::StatusOr<std::string> ChecksumTree::DigestOf(ChecksumNode* node, const std::string& path) {
-  if (node->IsDirectory() && node->tree_digest.empty()) RETURN_IF_ERROR(List(node, path));
+  if (!node->tree_digest.empty()) return DigestText(node->tree_digest);
+  RETURN_IF_ERROR(List(node, path));
   std::vector<std::pair<ChecksumNode*, std::string>> nodes;
-  if (!node->IsDirectory() || node->tree_digest.empty()) CollectBeneath(node, path, &nodes);
+  CollectBeneath(node, path, &nodes);
   RETURN_IF_ERROR(Hash(nodes));
   return DigestText(Combine(node));
 }

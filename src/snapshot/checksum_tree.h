@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -52,9 +53,11 @@ class ChecksumTree {
   // A tree that nothing changes any more is read once; another is listed anew in each pass.
   explicit ChecksumTree(bool immutable) : immutable_(immutable) {}
 
-  // Begins a pass over the files at `root`. `root_counts` is false when the root's own header does not matter (a client's
-  // directory has none that travels).
-  absl::Status Begin(const std::string& root, bool root_counts, WorkerPool* pool);
+  // Begins a pass over the files at the directory that `root` gives when it is needed. `root_counts` is false when the root's own
+  // header does not matter (a client's directory has none that travels).
+  void Begin(std::function<absl::StatusOr<std::string>()> root, bool root_counts, WorkerPool* pool);
+  // Lets go of the files.
+  void End();
 
   // The node that `path` ("/a/b") names, links on the way followed inside the tree, the last one if `follow`; null when there is
   // none. `resolved`, when not null, receives its path without links ("" for the root).
@@ -75,6 +78,7 @@ class ChecksumTree {
   static std::unique_ptr<ChecksumTree> Parse(absl::string_view bytes, bool immutable);
 
  private:
+  absl::Status OpenRoot();
   absl::Status ListOne(ChecksumNode* node, const std::string& path);
   void Refresh(ChecksumNode* node, const struct stat& status);
   void CollectBeneath(ChecksumNode* node, const std::string& path, std::vector<std::pair<ChecksumNode*, std::string>>* nodes);
@@ -82,6 +86,7 @@ class ChecksumTree {
   absl::Status HashOne(ChecksumNode* node, const std::string& path) const;
 
   const bool immutable_;
+  std::function<absl::StatusOr<std::string>()> root_path_;
   UniqueFd root_fd_;
   bool root_counts_ = true;
   WorkerPool* pool_ = nullptr;

@@ -19,6 +19,8 @@ namespace cachalot::snapshot {
 namespace {
 
 constexpr std::chrono::seconds kPeriod(30);
+constexpr std::chrono::seconds kPause(5);
+constexpr std::chrono::minutes kLongestVolatile(5);
 constexpr std::chrono::seconds kBlobGrace(60);
 
 }  // namespace
@@ -93,6 +95,7 @@ absl::Status LocalSnapshots::SaveUse() {
 
 void LocalSnapshots::JanitorLoop() {
   auto deadline = std::chrono::steady_clock::now() + kPeriod;
+  auto durable_at = std::chrono::steady_clock::now();
   while (true) {
     bool trash = false;
     {
@@ -104,8 +107,13 @@ void LocalSnapshots::JanitorLoop() {
     if (trash) EmptyTrash();
     if (std::chrono::steady_clock::now() < deadline) continue;
     deadline = std::chrono::steady_clock::now() + kPeriod;
+    const auto now = std::chrono::steady_clock::now();
+    const bool sync = options_.database->IdleTime() > kPause || now > durable_at + kLongestVolatile;
     absl::Status status = SaveUse();
-    if (status.ok()) status = store::MarkDurable(*options_.database, root_);
+    if (sync) {
+      if (status.ok()) status = store::MarkDurable(*options_.database, root_);
+      durable_at = now;
+    }
     if (status.ok()) status = options_.blobs->Collect(kBlobGrace).status();
     if (!status.ok()) LogWarning(status.message());
   }

@@ -16,7 +16,6 @@
 #include "base/status.h"
 #include "base/status_macros.h"
 #include "os/file.h"
-#include "store/schema.h"
 
 namespace cachalot::snapshot {
 
@@ -67,9 +66,7 @@ LocalSnapshots::~LocalSnapshots() {
   janitor_state_.Lock()->stopping = true;
   janitor_state_.NotifyAll();
   if (janitor_.joinable()) janitor_.join();
-  absl::Status status = SaveUse();
-  if (status.ok()) status = store::MarkDurable(*options_.database, root_);
-  if (!status.ok()) LogError("stop of the snapshots: ", status.message());
+  if (const absl::Status status = SaveUse(); !status.ok()) LogError("stop of the snapshots: ", status.message());
 }
 
 RecordPtr LocalSnapshots::RecordOf(const SnapshotPtr& snapshot) {

@@ -116,6 +116,8 @@ class LocalSnapshots final : public Snapshots {
   std::atomic<std::int64_t> last_number_ = 0;  // of mount points, work directories and trash
   bool overlay_volatile_ = false;
 
+  WorkerPool unmounts_{"unmount", 1};  // taking a mount down waits for the whole kernel; builds need not
+
   struct Janitor {
     bool stopping = false;
     bool trash = false;

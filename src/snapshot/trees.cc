@@ -33,23 +33,26 @@ std::string JoinEscaped(const std::vector<std::string>& paths) {
 
 }  // namespace
 
-// A tree at a path, mounted there unless it is a plain directory.
+// A tree at a path, mounted there unless it is a plain directory. Unmounted a little after the last use.
 class LocalSnapshots::Mounted final : public MountedTree {
  public:
-  Mounted(std::string path, bool mounted, SnapshotPtr hold) : path_(std::move(path)), mounted_(mounted), hold_(std::move(hold)) {}
+  // `unmounts` is null for a directory that is not mounted.
+  Mounted(std::string path, WorkerPool* unmounts, SnapshotPtr hold) : path_(std::move(path)), unmounts_(unmounts), hold_(std::move(hold)) {}
   ~Mounted() override {
-    if (!mounted_) return;
-    if (const absl::Status status = os::Unmount(path_); !status.ok()) {
-      LogError(status.message());
-    } else {
-      ::rmdir(path_.c_str());
-    }
+    if (unmounts_ == nullptr) return;
+    unmounts_->Run([path = path_] {
+      if (const absl::Status status = os::Unmount(path); !status.ok()) {
+        LogError(status.message());
+      } else {
+        ::rmdir(path.c_str());
+      }
+    });
   }
   const std::string& path() const override { return path_; }
 
  private:
   const std::string path_;
-  const bool mounted_;
+  WorkerPool* const unmounts_;
   const SnapshotPtr hold_;
 };
 
@@ -94,14 +97,14 @@ absl::StatusOr<os::Mount> LocalSnapshots::Describe(const RecordPtr& record, bool
 absl::StatusOr<os::Mount> LocalSnapshots::MountSpec(const SnapshotPtr& snapshot, bool readonly) { return Describe(RecordOf(snapshot), readonly); }
 
 absl::StatusOr<std::shared_ptr<LocalSnapshots::Mounted>> LocalSnapshots::MountDescribed(const os::Mount& mount, SnapshotPtr hold) {
-  if (mount.type == "bind") return std::make_shared<Mounted>(mount.source, false, std::move(hold));
+  if (mount.type == "bind") return std::make_shared<Mounted>(mount.source, nullptr, std::move(hold));
   const std::string path = absl::StrCat(root_, "/mounts/", ++last_number_);
   if (::mkdir(path.c_str(), 0700) != 0) return ErrnoError(absl::StrCat("mkdir ", path));
   if (absl::Status status = os::MountAt(mount, path); !status.ok()) {
     ::rmdir(path.c_str());
     return status;
   }
-  return std::make_shared<Mounted>(path, true, std::move(hold));
+  return std::make_shared<Mounted>(path, &unmounts_, std::move(hold));
 }
 
 absl::StatusOr<std::shared_ptr<MountedTree>> LocalSnapshots::MountTree(const SnapshotPtr& snapshot, bool readonly) {

@@ -1,6 +1,7 @@
 #include "store/database.h"
 
 #include <sqlite3.h>
+#include <sys/stat.h>
 
 #include <chrono>
 #include <utility>
@@ -15,7 +16,10 @@ namespace cachalot::store {
 namespace {
 
 constexpr std::size_t kMaxIdleReaders = 4;
-constexpr std::chrono::seconds kCheckpointPeriod(2);
+constexpr std::chrono::seconds kCheckpointPeriod(5);
+constexpr std::chrono::seconds kPause(3);
+constexpr off_t kLongLog = 4 << 20;
+constexpr std::int64_t kMaxWrites = 20000;  // that may wait for a pause; bounds the log's size
 constexpr int kBusyTimeoutMs = 10000;
 
 absl::Status DatabaseError(sqlite3* database, absl::string_view what) {
@@ -74,6 +78,7 @@ absl::Status Connection::Open(const std::string& path) {
   const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
   if (sqlite3_open_v2(path.c_str(), &database_, flags, nullptr) != SQLITE_OK) return DatabaseError(database_, absl::StrCat("open ", path));
   sqlite3_busy_timeout(database_, kBusyTimeoutMs);
+  sqlite3_db_config(database_, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);  // the log is as good as the file, and needs no sync
   return RunScript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0; PRAGMA foreign_keys=ON; PRAGMA cache_size=-4000");
 }
 
@@ -135,6 +140,7 @@ absl::Status Database::Write(const std::function<absl::Status(Connection&)>& wor
   if (status.ok()) status = writer_.Run("COMMIT");
   if (!status.ok()) (void)writer_.Run("ROLLBACK");
   ++writes_;
+  last_write_ = std::chrono::steady_clock::now();
   return status;
 }
 
@@ -155,20 +161,28 @@ absl::Status Database::Read(const std::function<absl::Status(Connection&)>& work
   return status;
 }
 
-// Moves the log into the main file, away from the writers: the checkpoint's fsyncs would stall a build.
+std::chrono::steady_clock::duration Database::IdleTime() const { return std::chrono::steady_clock::now() - last_write_.load(); }
+
+// Moves the log into the main file when nobody writes: a checkpoint syncs, and that makes everyone wait who creates files.
 void Database::CheckpointLoop() {
   Connection connection;
   if (const absl::Status status = connection.Open(path_); !status.ok()) {
     LogError(status.message());
     return;
   }
+  const auto checkpoint = [&] {
+    if (absl::Status status = connection.RunScript("PRAGMA wal_checkpoint(PASSIVE)"); !status.ok()) LogWarning(status.message());
+  };
+  // Processes that live shortly never get to a pause and leave a log that grows.
+  struct stat log;
+  if (::stat(absl::StrCat(path_, "-wal").c_str(), &log) == 0 && log.st_size > kLongLog) checkpoint();
   std::int64_t done = 0;
   auto stopping = stopping_.Lock();
   while (!stopping.WaitUntil(std::chrono::steady_clock::now() + kCheckpointPeriod, [](bool stop) { return stop; })) {
     const std::int64_t now = writes_;
-    if (now == done) continue;
+    if (now == done || (IdleTime() < kPause && now - done < kMaxWrites)) continue;
     done = now;
-    if (absl::Status status = connection.RunScript("PRAGMA wal_checkpoint(PASSIVE)"); !status.ok()) LogWarning(status.message());
+    checkpoint();
   }
 }
 

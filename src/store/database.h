@@ -5,6 +5,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -105,13 +106,14 @@ class Database {
   // Opens or creates the file and brings it to the latest of `migrations`: scripts, of which the first `user_version` are done.
   // A file from a later version is a FAILED_PRECONDITION.
   static absl::StatusOr<std::unique_ptr<Database>> Open(const std::string& path, const std::vector<std::string>& migrations);
-  // Leaves everything in the main file.
   ~Database();
 
   // Runs `work` in a transaction: committed when it returns OK, else rolled back. Not reentrant.
   absl::Status Write(const std::function<absl::Status(Connection&)>& work);
   // Runs `work` on a consistent view of what was committed before.
   absl::Status Read(const std::function<absl::Status(Connection&)>& work);
+  // How long ago the last write was. Who wants to sync the file system waits for a pause: builds would feel it.
+  std::chrono::steady_clock::duration IdleTime() const;
 
  private:
   Database() = default;
@@ -122,6 +124,7 @@ class Database {
   std::mutex writer_mutex_;
   Connection writer_;
   std::atomic<std::int64_t> writes_ = 0;
+  std::atomic<std::chrono::steady_clock::time_point> last_write_ = std::chrono::steady_clock::now();
   Guarded<std::vector<std::unique_ptr<Connection>>> idle_readers_;
   Guarded<bool> stopping_;
   std::thread checkpointer_;
