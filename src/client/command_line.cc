@@ -16,7 +16,7 @@ constexpr int kUsageError = 125;  // as docker has it
 
 // A flag that may be given again and again, one value each time.
 void AddList(CLI::App& app, const char* names, std::vector<std::string>& target, const char* help) {
-  app.add_option(names, target, help)->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  app.add_option(names, target, help)->expected(1)->allow_extra_args(false)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
 }
 
 void AddConnectFlags(CLI::App& app, ConnectOptions& connect) {

@@ -50,6 +50,7 @@ void AddGeneralFlags(CLI::App& app, Flags& flags) {
   app.add_option("--root", flags.root, "path to state directory");
   app.add_option("--addr", flags.addresses, "listening address (unix://, tcp:// or fd://), repeatable")
       ->expected(1)
+      ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   app.add_option("--log-level", flags.log_level, "error, warn, info or debug")->envname("BUILDKITD_LOG_LEVEL");
   app.add_option("--log-format", flags.log_format, "text");
@@ -59,13 +60,14 @@ void AddGeneralFlags(CLI::App& app, Flags& flags) {
   app.add_option("--tlscacert", flags.tls_ca, "ca certificate to verify clients");
   app.add_option("--allow-insecure-entitlement", flags.entitlements, "allows insecure entitlements: network.host, security.insecure, device")
       ->expected(1)
+      ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   app.add_flag("-v,--version", flags.version, "print the version");
 }
 
 void AddWorkerFlags(CLI::App& app, Flags& flags) {
   const auto list = [&](const char* name, std::vector<std::string>& target, const char* help) {
-    app.add_option(name, target, help)->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    app.add_option(name, target, help)->expected(1)->allow_extra_args(false)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   };
   app.add_option("--oci-worker", flags.oci_worker, "enable oci workers (true/false/auto)");
   list("--oci-worker-labels", flags.labels, "user-specific annotation labels (com.example.foo=bar)");
@@ -89,7 +91,11 @@ void AddIgnoredFlags(CLI::App& app, IgnoredFlags& ignored) {
                            "--containerd-worker-addr", "--containerd-worker-labels", "--containerd-worker-net", "--containerd-cni-config-path",
                            "--containerd-cni-binary-dir", "--containerd-cni-pool-size", "--containerd-worker-snapshotter",
                            "--containerd-worker-apparmor-profile", "--containerd-max-parallelism", "--containerd-worker-gc-keepstorage"}) {
-    app.add_option(name, ignored.values, "accepted without effect")->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)->group("");
+    app.add_option(name, ignored.values, "accepted without effect")
+        ->expected(1)
+        ->allow_extra_args(false)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+        ->group("");
   }
   for (const char* name : {"--proxy-network", "--cdi-disabled", "--save-cache-debug", "--containerd-worker-selinux", "--containerd-worker-rootless",
                            "--containerd-worker-gc", "--oci-worker-no-process-sandbox"}) {

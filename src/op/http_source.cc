@@ -25,6 +25,8 @@ namespace cachalot::op {
 namespace {
 
 constexpr char kHttpTime[] = "%a, %d %b %Y %H:%M:%S GMT";
+// Nobody serves this host: a client offers the file over its session, once.
+constexpr char kUploadHost[] = "http://buildkit-session";
 constexpr absl::string_view kHeaderPrefix = "http.header.";
 constexpr int kDefaultPermissions = 0600;
 
@@ -154,7 +156,20 @@ absl::StatusOr<bool> HttpSource::StillFresh(const CancelToken& cancel) {
   return true;
 }
 
+absl::Status HttpSource::Receive(absl::string_view path, const CancelToken& cancel) {
+  ASSIGN_OR_RETURN(const session::SessionPtr session, SessionFor(*environment_, "", cancel));
+  ASSIGN_OR_RETURN(const std::unique_ptr<store::BlobWriter> writer, environment_->parts.blobs->NewWriter());
+  RETURN_IF_ERROR(session->PullUpload(std::string(path), [&](absl::string_view bytes) { return writer->Write(bytes); }, cancel));
+  HttpResource resource;
+  ASSIGN_OR_RETURN(resource.digest, writer->Commit());
+  pin_ = environment_->parts.blobs->Pin(resource.digest);
+  resource.filename = HttpFilename(url_, filename_attr_, "");
+  resource_ = std::move(resource);
+  return absl::OkStatus();
+}
+
 absl::Status HttpSource::Download(const CancelToken& cancel) {
+  if (absl::string_view path = url_; absl::ConsumePrefix(&path, kUploadHost)) return Receive(path, cancel);
   ASSIGN_OR_RETURN(registry::HttpRequest request, NewRequest(cancel));
   ASSIGN_OR_RETURN(const std::unique_ptr<store::BlobWriter> writer, environment_->parts.blobs->NewWriter());
   request.on_data = [&](absl::string_view bytes) { return writer->Write(bytes); };
@@ -179,7 +194,8 @@ absl::Status HttpSource::Resolve(const CancelToken& cancel) {
     resource_ = HttpResource{expected_, HttpFilename(url_, filename_attr_, ""), std::nullopt};
     return absl::OkStatus();
   }
-  ASSIGN_OR_RETURN(const bool fresh, StillFresh(cancel));
+  const bool uploaded = absl::StartsWith(url_, kUploadHost);
+  ASSIGN_OR_RETURN(const bool fresh, uploaded ? absl::StatusOr<bool>(false) : StillFresh(cancel));
   return fresh ? absl::OkStatus() : Download(cancel);
 }
 

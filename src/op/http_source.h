@@ -33,6 +33,8 @@ class HttpSource : public solver::Operation {
   // Asks the server whether what is remembered of the resource still holds.
   absl::StatusOr<bool> StillFresh(const CancelToken& cancel);
   absl::Status Download(const CancelToken& cancel);
+  // Takes the file from the client's session.
+  absl::Status Receive(absl::string_view path, const CancelToken& cancel);
   absl::StatusOr<registry::HttpRequest> NewRequest(const CancelToken& cancel) const;
   std::string MemoryKey() const;
   std::string CacheKey() const;
