@@ -23,7 +23,8 @@ namespace {
 constexpr absl::string_view kImageScheme = "docker-image://";
 
 // Shows work that belongs to no operation as a vertex of its own.
-absl::Status ShowAsVertex(const op::Environment& environment, const std::string& name, const std::string& id, const std::function<absl::Status()>& work) {
+absl::Status ShowAsVertex(const op::Environment& environment, const std::string& name, const std::string& id,
+                          const std::function<absl::Status()>& work) {
   solver::VertexEvent event;
   event.digest = oci::Digest::Of(id).str();
   event.name = name;
@@ -79,7 +80,8 @@ absl::StatusOr<llb::FrontendResult> Bridge::RunFrontend(const llb::SolveRequest&
   if (request.frontend == "dockerfile.v0") return dockerfile::NewFrontend()->Run(*this, request.options, request.inputs);
   if (request.frontend == "gateway.v0") {
     auto source = request.options.find("source");
-    return absl::UnimplementedError(absl::StrCat("frontend images are not supported: ", source == request.options.end() ? "gateway.v0" : source->second));
+    return absl::UnimplementedError(
+        absl::StrCat("frontend images are not supported: ", source == request.options.end() ? "gateway.v0" : source->second));
   }
   return absl::InvalidArgumentError(absl::StrCat("invalid frontend: ", request.frontend));
 }

@@ -110,8 +110,9 @@ absl::StatusOr<BuildResponse> BuildRun::Export(const llb::FrontendResult& result
   const op::Environment& environment = *core_->environment();
   BuildResponse response;
   for (std::size_t i = 0; i < request_.exports.size(); ++i) {
-    exporting::Context context{parts_.snapshots, environment.layers.get(), parts_.blobs, parts_.registry, environment.session, static_cast<int>(i),
-                               progress_,        parts_.clock,             cancel_};
+    exporting::Context context{
+        parts_.snapshots, environment.layers.get(), parts_.blobs, parts_.registry, environment.session, static_cast<int>(i), progress_, parts_.clock,
+        cancel_};
     ASSIGN_OR_RETURN(const auto exported, exporting::Export(request_.exports[i].type, request_.exports[i].attrs, source, context));
     response.exporter_response.insert(exported.begin(), exported.end());
   }

@@ -18,8 +18,8 @@ namespace cachalot::build {
 class BuildRun {
  public:
   // `parts` and `solver` outlive the run; `config` is the engine's.
-  BuildRun(const op::Parts& parts, solver::Solver& solver, const Config& config, const BuildRequest& request, std::shared_ptr<solver::ProgressSink> progress,
-           CancelToken cancel)
+  BuildRun(const op::Parts& parts, solver::Solver& solver, const Config& config, const BuildRequest& request,
+           std::shared_ptr<solver::ProgressSink> progress, CancelToken cancel)
       : parts_(parts), solver_(solver), config_(config), request_(request), progress_(std::move(progress)), cancel_(std::move(cancel)) {}
   ~BuildRun();
 

@@ -89,7 +89,9 @@ class EngineImpl : public Engine {
   absl::Status Follow(const std::string& ref, const std::function<absl::Status(const ProgressBatch&)>& on_batch, const CancelToken& cancel) override;
   absl::StatusOr<std::shared_ptr<GatewayBuild>> Gateway(const std::string& ref, const CancelToken& cancel) override;
   WorkerInfo worker() override { return worker_; }
-  absl::StatusOr<std::vector<snapshot::UsageRecord>> DiskUsage(const std::vector<std::string>& filters) override { return snapshots_->DiskUsage(filters); }
+  absl::StatusOr<std::vector<snapshot::UsageRecord>> DiskUsage(const std::vector<std::string>& filters) override {
+    return snapshots_->DiskUsage(filters);
+  }
   absl::Status Prune(const snapshot::PrunePolicy& policy, const std::function<void(const snapshot::UsageRecord&)>& on_deleted) override {
     return snapshots_->Prune(policy, on_deleted);
   }
@@ -236,12 +238,14 @@ absl::Status EngineImpl::WaitFor(const std::string& ref, const std::function<boo
     builds_.NotifyAll();
   });
   auto builds = builds_.Lock();
-  const bool found = builds.WaitUntil(std::chrono::steady_clock::now() + kBuildPatience, [&](const Builds& b) { return ready(b) || cancel.cancelled(); });
+  const bool found =
+      builds.WaitUntil(std::chrono::steady_clock::now() + kBuildPatience, [&](const Builds& b) { return ready(b) || cancel.cancelled(); });
   RETURN_IF_ERROR(cancel.status());
   return found ? absl::OkStatus() : absl::NotFoundError(absl::StrCat("no such job ", ref));
 }
 
-absl::Status EngineImpl::Follow(const std::string& ref, const std::function<absl::Status(const ProgressBatch&)>& on_batch, const CancelToken& cancel) {
+absl::Status EngineImpl::Follow(const std::string& ref, const std::function<absl::Status(const ProgressBatch&)>& on_batch,
+                                const CancelToken& cancel) {
   std::shared_ptr<ProgressLog> progress;
   auto find = [&](const Builds& builds) {
     auto found = builds.entries.find(ref);

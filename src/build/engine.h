@@ -28,7 +28,7 @@ struct Config {
   std::vector<std::string> insecure_entitlements;  // "network.host", "security.insecure", "device"
   int max_parallelism = 0;                         // concurrent exec steps, 0 unlimited
   std::map<std::string, std::string> worker_labels;
-  std::vector<oci::Platform> platforms;            // empty: the host's
+  std::vector<oci::Platform> platforms;  // empty: the host's
   bool gc = true;
   std::vector<snapshot::PrunePolicy> gc_policies;  // empty: defaults from the disk's size
 };
@@ -39,8 +39,8 @@ struct ExportRequest {
 };
 
 struct BuildRequest {
-  std::string ref;      // chosen by the client, unique
-  std::string session;  // id, or empty
+  std::string ref;             // chosen by the client, unique
+  std::string session;         // id, or empty
   llb::Definition definition;  // when there is no frontend
   std::string frontend;
   std::map<std::string, std::string> options;
@@ -97,7 +97,8 @@ class Engine {
   virtual absl::StatusOr<BuildResponse> Build(const BuildRequest& request, const CancelToken& cancel) = 0;
   // Follows the progress of build `ref` from its start until it ends; waits a while for a build that is about to start.
   // `on_batch` returning an error stops it.
-  virtual absl::Status Follow(const std::string& ref, const std::function<absl::Status(const ProgressBatch&)>& on_batch, const CancelToken& cancel) = 0;
+  virtual absl::Status Follow(const std::string& ref, const std::function<absl::Status(const ProgressBatch&)>& on_batch,
+                              const CancelToken& cancel) = 0;
   // The gateway of a build whose frontend runs in the client; waits for the build to start.
   virtual absl::StatusOr<std::shared_ptr<GatewayBuild>> Gateway(const std::string& ref, const CancelToken& cancel) = 0;
 

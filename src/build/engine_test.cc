@@ -171,8 +171,8 @@ TEST_F(EngineTest, CancellationEndsASleepingStep) {
   const State sleeping = Shell(Busybox(), "echo started; sleep 1000");
   std::future<absl::StatusOr<BuildResponse>> response = std::async(std::launch::async, [&] { return Build(sleeping, cancel.token()); });
   // Stops following at the first line of output.
-  const absl::Status followed = engine_->Follow(
-      "build1", [](const ProgressBatch& batch) { return batch.logs.empty() ? absl::OkStatus() : absl::AbortedError("seen"); }, {});
+  const absl::Status followed =
+      engine_->Follow("build1", [](const ProgressBatch& batch) { return batch.logs.empty() ? absl::OkStatus() : absl::AbortedError("seen"); }, {});
   EXPECT_TRUE(absl::IsAborted(followed)) << followed;
   cancel.Cancel();
   EXPECT_TRUE(absl::IsCancelled(response.get().status()));

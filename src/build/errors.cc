@@ -67,7 +67,8 @@ ErrorDetails DetailsOf(const absl::Status& status) {
   }
   // What a frontend says (a syntax error) before what the failed vertex came from.
   if (const std::optional<llb::SourceLocation> location = llb::SourceOf(status); location.has_value()) {
-    details.sources.push_back({location->info->filename, location->info->data, location->info->language, location->info->definition, location->ranges});
+    details.sources.push_back(
+        {location->info->filename, location->info->data, location->info->language, location->info->definition, location->ranges});
   }
   if (const std::string text = PayloadOf(status, kSourcesPayload); !text.empty()) {
     for (SourceExcerpt& excerpt : ReadExcerpts(text)) details.sources.push_back(std::move(excerpt));

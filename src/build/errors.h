@@ -19,12 +19,12 @@ struct SourceExcerpt {
 };
 
 struct ErrorDetails {
-  std::string vertex;       // digest of the failed vertex, empty when the failure belongs to none
-  std::string op;           // serialized pb.Op of it
+  std::string vertex;  // digest of the failed vertex, empty when the failure belongs to none
+  std::string op;      // serialized pb.Op of it
   std::map<std::string, std::string> description;
-  std::optional<int> exit_code;          // of the failed process
-  std::optional<int> file_action;        // index of the failed file action
-  std::vector<SourceExcerpt> sources;    // where the failed step is written
+  std::optional<int> exit_code;        // of the failed process
+  std::optional<int> file_action;      // index of the failed file action
+  std::vector<SourceExcerpt> sources;  // where the failed step is written
 };
 
 // The details attached to `status`; all empty when there are none.

@@ -61,8 +61,8 @@ absl::StatusOr<struct stat> Find(op::SourceTree& tree, const char* call, const s
 
 }  // namespace
 
-absl::StatusOr<std::string> ReadTreeFile(snapshot::Snapshots& snapshots, const snapshot::SnapshotPtr& tree, const std::string& path, std::int64_t offset,
-                                         std::int64_t length) {
+absl::StatusOr<std::string> ReadTreeFile(snapshot::Snapshots& snapshots, const snapshot::SnapshotPtr& tree, const std::string& path,
+                                         std::int64_t offset, std::int64_t length) {
   ASSIGN_OR_RETURN(const std::unique_ptr<op::SourceTree> source, op::SourceTree::Open(snapshots, tree));
   std::string resolved;
   ASSIGN_OR_RETURN(const struct stat st, Find(*source, "open", path, resolved));
@@ -84,8 +84,8 @@ absl::StatusOr<std::string> ReadTreeFile(snapshot::Snapshots& snapshots, const s
   return data;
 }
 
-absl::StatusOr<std::vector<llb::FileStat>> ReadTreeDirectory(snapshot::Snapshots& snapshots, const snapshot::SnapshotPtr& tree, const std::string& path,
-                                                             const std::string& include_pattern) {
+absl::StatusOr<std::vector<llb::FileStat>> ReadTreeDirectory(snapshot::Snapshots& snapshots, const snapshot::SnapshotPtr& tree,
+                                                             const std::string& path, const std::string& include_pattern) {
   ASSIGN_OR_RETURN(const std::unique_ptr<op::SourceTree> source, op::SourceTree::Open(snapshots, tree));
   std::string resolved;
   ASSIGN_OR_RETURN(const struct stat directory, Find(*source, "open", path, resolved));

@@ -11,10 +11,10 @@
 namespace cachalot::build {
 
 // The tree is materialized. NOT_FOUND "open <path>: no such file or directory". At most 64 MiB are read. `length` 0: to the end.
-absl::StatusOr<std::string> ReadTreeFile(snapshot::Snapshots& snapshots, const snapshot::SnapshotPtr& tree, const std::string& path, std::int64_t offset,
-                                         std::int64_t length);
-absl::StatusOr<std::vector<llb::FileStat>> ReadTreeDirectory(snapshot::Snapshots& snapshots, const snapshot::SnapshotPtr& tree, const std::string& path,
-                                                             const std::string& include_pattern);
+absl::StatusOr<std::string> ReadTreeFile(snapshot::Snapshots& snapshots, const snapshot::SnapshotPtr& tree, const std::string& path,
+                                         std::int64_t offset, std::int64_t length);
+absl::StatusOr<std::vector<llb::FileStat>> ReadTreeDirectory(snapshot::Snapshots& snapshots, const snapshot::SnapshotPtr& tree,
+                                                             const std::string& path, const std::string& include_pattern);
 absl::StatusOr<llb::FileStat> StatTreeFile(snapshot::Snapshots& snapshots, const snapshot::SnapshotPtr& tree, const std::string& path);
 
 }  // namespace cachalot::build

@@ -17,7 +17,8 @@ namespace cachalot::build {
 // Equal vertices of one build become one. Thread-safe.
 class VertexLoader {
  public:
-  VertexLoader(op::EnvironmentPtr environment, Entitlements entitlements) : environment_(std::move(environment)), entitlements_(std::move(entitlements)) {}
+  VertexLoader(op::EnvironmentPtr environment, Entitlements entitlements)
+      : environment_(std::move(environment)), entitlements_(std::move(entitlements)) {}
 
   // The solver's vertex of `vertex`, with everything beneath.
   absl::StatusOr<solver::VertexPtr> Load(const llb::VertexPtr& vertex);

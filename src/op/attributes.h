@@ -48,9 +48,9 @@ class SymbolicMode {
   struct Change {
     mode_t who = 0;  // masks of u, g and o
     char operation = '=';
-    mode_t bits = 0;        // of rwx for "other", shifted when applied
+    mode_t bits = 0;  // of rwx for "other", shifted when applied
     bool conditional_x = false, set_id = false, sticky = false;
-    char copy_from = 0;     // u, g or o
+    char copy_from = 0;  // u, g or o
   };
   std::vector<Change> changes_;
 };

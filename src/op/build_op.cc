@@ -40,7 +40,8 @@ absl::StatusOr<std::string> BuildOperation::ReadDefinition(const std::vector<sol
   if (op.builder != -1) return absl::InvalidArgumentError("only LLB builder is currently allowed");
   auto input = op.inputs.find(kDefinition);
   if (input == op.inputs.end()) return absl::InvalidArgumentError(absl::StrCat("no llb definition input ", kDefinition, " found"));
-  if (input->second < 0 || input->second >= static_cast<int>(inputs.size())) return absl::InvalidArgumentError(absl::StrCat("invalid index ", input->second));
+  if (input->second < 0 || input->second >= static_cast<int>(inputs.size()))
+    return absl::InvalidArgumentError(absl::StrCat("invalid index ", input->second));
   auto name = op.attrs.find(kFilenameAttribute);
   RETURN_IF_ERROR(MaterializeAll(*environment_, inputs, cancel));
   ASSIGN_OR_RETURN(const std::unique_ptr<SourceTree> tree, SourceTree::Open(*environment_->parts.snapshots, TreeOf(inputs[input->second])));

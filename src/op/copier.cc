@@ -23,11 +23,11 @@ std::string ChildPath(const std::string& directory, const std::string& name) { r
 }  // namespace
 
 struct Copier::Item {
-  std::string source;    // path in the source tree
-  std::string relative;  // to the copy's root, "" for the root itself: what patterns match
-  std::string target;    // path in the target tree
-  bool overwrite = false;      // attributes of existing directories follow the source's
-  bool target_empty = false;   // nothing can be at `target`
+  std::string source;         // path in the source tree
+  std::string relative;       // to the copy's root, "" for the root itself: what patterns match
+  std::string target;         // path in the target tree
+  bool overwrite = false;     // attributes of existing directories follow the source's
+  bool target_empty = false;  // nothing can be at `target`
   const PatternMatcher::ParentMatches* includes = nullptr;
   const PatternMatcher::ParentMatches* excludes = nullptr;
 };
@@ -38,8 +38,8 @@ struct Copier::Parent {
   bool made = false;
 };
 
-absl::Status MakeDirectories(TreeWriter& tree, const std::string& path, mode_t mode, const std::optional<Owner>& owner, const std::optional<struct timespec>& time,
-                             std::vector<std::string>* created) {
+absl::Status MakeDirectories(TreeWriter& tree, const std::string& path, mode_t mode, const std::optional<Owner>& owner,
+                             const std::optional<struct timespec>& time, std::vector<std::string>* created) {
   ASSIGN_OR_RETURN(const auto st, tree.Lstat(path));
   if (st.has_value()) return S_ISDIR(st->st_mode) ? absl::OkStatus() : ErrnoError(absl::StrCat("mkdir ", path), ENOTDIR);
   RETURN_IF_ERROR(MakeDirectories(tree, DirName(path), mode, owner, time, created));
@@ -96,7 +96,8 @@ absl::Status Copier::CopyEntry(const Item& item) {
   if (!item.relative.empty()) {
     static const PatternMatcher::ParentMatches kUnknown;
     if (rules_.include.has_value()) include = rules_.include->Matches(item.relative, item.includes != nullptr ? *item.includes : kUnknown, &includes);
-    if (rules_.exclude.has_value()) excluded = rules_.exclude->Matches(item.relative, item.excludes != nullptr ? *item.excludes : kUnknown, &excludes);
+    if (rules_.exclude.has_value())
+      excluded = rules_.exclude->Matches(item.relative, item.excludes != nullptr ? *item.excludes : kUnknown, &excludes);
     if (excluded) include = false;
     if (!include && !rules_.include.has_value() && !rules_.exclude->has_exceptions()) return absl::OkStatus();
   }
@@ -141,8 +142,8 @@ absl::StatusOr<bool> Copier::EnsureDirectory(const Item& item, const struct stat
   return true;
 }
 
-absl::Status Copier::CopyDirectory(const Item& item, const struct stat& st, bool include, bool excluded, const PatternMatcher::ParentMatches& includes,
-                                   const PatternMatcher::ParentMatches& excludes) {
+absl::Status Copier::CopyDirectory(const Item& item, const struct stat& st, bool include, bool excluded,
+                                   const PatternMatcher::ParentMatches& includes, const PatternMatcher::ParentMatches& excludes) {
   Parent parent{&item, st};
   bool created = false;
   if (include) {
@@ -269,7 +270,8 @@ absl::Status Copier::CopyContent(const Item& item, const TreeWriter::Place& plac
   ASSIGN_OR_RETURN(const struct stat st, os::Stat(from.get()));
   UniqueFd to(::openat(place.parent, place.name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!to.valid()) return ErrnoError(absl::StrCat("failed to copy files: open ", item.target));
-  if (absl::Status copied = CopyData(from.get(), to.get()); !copied.ok()) return Annotate(copied, absl::StrCat("failed to copy files: ", item.target));
+  if (absl::Status copied = CopyData(from.get(), to.get()); !copied.ok())
+    return Annotate(copied, absl::StrCat("failed to copy files: ", item.target));
   RETURN_IF_ERROR(SetAttributes(to.get(), "", AttributesFor(st)));
   // After the owner: a change of owner drops file capabilities.
   CopyXattrs(from.get(), to.get());

@@ -20,12 +20,12 @@ namespace cachalot::op {
 
 struct CopyRules {
   std::optional<Owner> owner;
-  std::optional<mode_t> mode;  // permissions
+  std::optional<mode_t> mode;                 // permissions
   std::optional<SymbolicMode> symbolic_mode;  // wins over mode
   std::optional<struct timespec> time;        // of everything that is made
-  bool follow_links = false;       // in the last component of the source
-  bool directory_contents = false;  // a source directory's entries go into the target rather than the directory itself
-  bool replace = false;            // whatever is in the way goes, unless both are directories
+  bool follow_links = false;                  // in the last component of the source
+  bool directory_contents = false;            // a source directory's entries go into the target rather than the directory itself
+  bool replace = false;                       // whatever is in the way goes, unless both are directories
   std::optional<PatternMatcher> include, exclude;
 };
 
@@ -69,7 +69,7 @@ class Copier {
 };
 
 // mkdir -p within the tree, with everything that is made owned by `owner` and of time `time`.
-absl::Status MakeDirectories(TreeWriter& tree, const std::string& path, mode_t mode, const std::optional<Owner>& owner, const std::optional<struct timespec>& time,
-                             std::vector<std::string>* created = nullptr);
+absl::Status MakeDirectories(TreeWriter& tree, const std::string& path, mode_t mode, const std::optional<Owner>& owner,
+                             const std::optional<struct timespec>& time, std::vector<std::string>* created = nullptr);
 
 }  // namespace cachalot::op

@@ -174,7 +174,8 @@ absl::Status ExecOperation::RunProcess(const ExecMounts& mounts, const solver::O
   if (succeeded) return absl::OkStatus();
   const std::string what = absl::StrCat("process ", GoQuote(absl::StrJoin(op_.meta.args, " ")), " did not complete successfully");
   if (!exit.ok()) return Annotate(exit.status(), what);
-  absl::Status failure = absl::UnknownError(absl::StrCat(what, ": ", exit->oom_killed ? "cannot allocate memory" : absl::StrCat("exit code: ", exit->code)));
+  absl::Status failure =
+      absl::UnknownError(absl::StrCat(what, ": ", exit->oom_killed ? "cannot allocate memory" : absl::StrCat("exit code: ", exit->code)));
   SetNumber(failure, kExitCodePayload, exit->code);
   return failure;
 }

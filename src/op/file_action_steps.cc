@@ -36,7 +36,8 @@ absl::Status RequireParent(TreeWriter& tree, absl::string_view call, const std::
   return absl::OkStatus();
 }
 
-absl::Status Finish(int directory, const std::string& name, mode_t mode, const std::optional<Owner>& owner, const std::optional<struct timespec>& time) {
+absl::Status Finish(int directory, const std::string& name, mode_t mode, const std::optional<Owner>& owner,
+                    const std::optional<struct timespec>& time) {
   Attributes attributes;
   attributes.mode = mode;
   if (owner.has_value()) attributes.uid = owner->uid, attributes.gid = owner->gid;

@@ -31,7 +31,11 @@ std::optional<Owner> FindInUserFile(absl::string_view text, absl::string_view na
 
 FileActions::FileActions(snapshot::Snapshots& snapshots, const llb::FileOp& op, const std::vector<solver::ResultPtr>& inputs, std::string description,
                          CancelToken cancel)
-    : snapshots_(snapshots), op_(op), input_count_(static_cast<int>(inputs.size())), description_(std::move(description)), cancel_(std::move(cancel)) {
+    : snapshots_(snapshots),
+      op_(op),
+      input_count_(static_cast<int>(inputs.size())),
+      description_(std::move(description)),
+      cancel_(std::move(cancel)) {
   values_.resize(inputs.size() + op.actions.size());
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     values_[i].done = true;

@@ -21,7 +21,8 @@ namespace cachalot::op {
 // action, or is continued twice, gets one of its own. Inputs are materialized.
 class FileActions {
  public:
-  FileActions(snapshot::Snapshots& snapshots, const llb::FileOp& op, const std::vector<solver::ResultPtr>& inputs, std::string description, CancelToken cancel);
+  FileActions(snapshot::Snapshots& snapshots, const llb::FileOp& op, const std::vector<solver::ResultPtr>& inputs, std::string description,
+              CancelToken cancel);
   absl::StatusOr<std::vector<solver::ResultPtr>> Run();
 
  private:

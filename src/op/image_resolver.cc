@@ -64,8 +64,8 @@ absl::StatusOr<oci::Descriptor> ImageResolver::FindTarget(const oci::Reference& 
   return registry_->Resolve(ref, options);
 }
 
-absl::StatusOr<std::string> ImageResolver::ReadDocument(const oci::Reference& ref, const oci::Descriptor& descriptor, const registry::Options& options,
-                                                        ResolvedManifest& keep) {
+absl::StatusOr<std::string> ImageResolver::ReadDocument(const oci::Reference& ref, const oci::Descriptor& descriptor,
+                                                        const registry::Options& options, ResolvedManifest& keep) {
   if (descriptor.size > kMaxDocumentBytes) return absl::InvalidArgumentError(absl::StrCat("document ", descriptor.digest.str(), " is too large"));
   keep.pins.push_back(blobs_->Pin(descriptor.digest));
   if (blobs_->Has(descriptor.digest)) {

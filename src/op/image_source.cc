@@ -19,7 +19,8 @@ std::string Attribute(const llb::SourceOp& op, const char* name) {
 
 absl::Status CheckAttributes(const llb::SourceOp& op) {
   const std::string mode = Attribute(op, "image.resolvemode");
-  if (!mode.empty() && mode != "default" && mode != "local" && mode != "pull") return absl::InvalidArgumentError(absl::StrCat("invalid resolvemode: ", mode));
+  if (!mode.empty() && mode != "default" && mode != "local" && mode != "pull")
+    return absl::InvalidArgumentError(absl::StrCat("invalid resolvemode: ", mode));
   const std::string type = Attribute(op, "image.recordtype");
   if (!type.empty() && type != "regular" && type != "internal" && type != "frontend") {
     return absl::InvalidArgumentError(absl::StrCat("invalid record type ", type));
@@ -49,8 +50,8 @@ absl::Status ImageSource::Resolve(const solver::OpContext& context) {
         absl::StrCat("image digest ", image_->digest.str(), " for ", image_->ref.str(), " does not match expected checksum ", checksum));
   }
   if (image_->config.diff_ids.size() != image_->manifest.layers.size()) {
-    return absl::InvalidArgumentError(absl::StrCat("mismatched image rootfs and manifest layers of ", image_->ref.str(), ": ", image_->config.diff_ids.size(),
-                                                   " and ", image_->manifest.layers.size()));
+    return absl::InvalidArgumentError(absl::StrCat("mismatched image rootfs and manifest layers of ", image_->ref.str(), ": ",
+                                                   image_->config.diff_ids.size(), " and ", image_->manifest.layers.size()));
   }
   layer_count_ = image_->manifest.layers.size();
   if (const std::string limit = Attribute(op, "image.layerlimit"); !limit.empty()) {

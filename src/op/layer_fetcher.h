@@ -17,7 +17,8 @@ namespace cachalot::op {
 // Fetches with one build's credentials and shows the transfers beneath the vertex that brought the layer in. Thread-safe.
 class LayerFetcher : public snapshot::BlobFetcher {
  public:
-  LayerFetcher(registry::Client* registry, Clock* clock, std::shared_ptr<registry::Credentials> credentials, std::shared_ptr<solver::ProgressSink> progress)
+  LayerFetcher(registry::Client* registry, Clock* clock, std::shared_ptr<registry::Credentials> credentials,
+               std::shared_ptr<solver::ProgressSink> progress)
       : registry_(registry), clock_(clock), credentials_(std::move(credentials)), progress_(std::move(progress)) {}
 
   // Layers with this digest came in with the vertex.

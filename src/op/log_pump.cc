@@ -90,8 +90,7 @@ bool LogPump::ReadOne(int stream) {
     read_[stream].reset();
     return false;
   }
-  const std::string shown =
-      limits_[stream].Pass(absl::string_view(buffer, static_cast<std::size_t>(n)), std::chrono::steady_clock::now() - started_);
+  const std::string shown = limits_[stream].Pass(absl::string_view(buffer, static_cast<std::size_t>(n)), std::chrono::steady_clock::now() - started_);
   if (!shown.empty()) progress_->Log(stream + 1, shown);
   return true;
 }

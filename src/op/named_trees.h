@@ -38,8 +38,8 @@ class NamedTrees {
 
   // A tree of that name. kShared joins other shared users; kPrivate takes one that nobody uses; kLocked waits for the one
   // there is. What does not exist yet is made as a child of `parent`.
-  absl::StatusOr<LeasePtr> Acquire(const std::string& name, llb::CacheSharing sharing, const snapshot::SnapshotPtr& parent, const snapshot::Label& label,
-                                   const CancelToken& cancel);
+  absl::StatusOr<LeasePtr> Acquire(const std::string& name, llb::CacheSharing sharing, const snapshot::SnapshotPtr& parent,
+                                   const snapshot::Label& label, const CancelToken& cancel);
 
  private:
   using Slots = std::map<std::string, std::weak_ptr<Lease>>;  // slots in use; the lease is that of shared users

@@ -16,9 +16,7 @@
 namespace cachalot::op {
 namespace {
 
-bool IsPlain(const Selector& selector) {
-  return !selector.wildcard && selector.include_patterns.empty() && selector.exclude_patterns.empty();
-}
+bool IsPlain(const Selector& selector) { return !selector.wildcard && selector.include_patterns.empty() && selector.exclude_patterns.empty(); }
 
 void AddOutermost(const std::set<std::string>& paths, bool follow_links, std::vector<Selector>& out) {
   for (const std::string& path : paths) {
@@ -75,7 +73,8 @@ absl::StatusOr<std::string> DigestSelected(const Environment& environment, const
   std::vector<std::string> digests;
   for (const Selector& selector : selectors.empty() ? std::vector<Selector>(1) : selectors) {
     absl::StatusOr<std::string> digest = DigestOne(*environment.parts.snapshots, tree, selector);
-    if (!digest.ok()) return Annotate(digest.status(), absl::StrCat("failed to calculate checksum of ref ", tree == nullptr ? "scratch" : tree->id()));
+    if (!digest.ok())
+      return Annotate(digest.status(), absl::StrCat("failed to calculate checksum of ref ", tree == nullptr ? "scratch" : tree->id()));
     digests.push_back(*std::move(digest));
   }
   return DigestOfList(digests);

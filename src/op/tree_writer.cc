@@ -9,8 +9,8 @@
 #include <cerrno>
 
 #include "absl/algorithm/container.h"
-#include "absl/strings/strip.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "base/path.h"
 #include "base/status.h"
 #include "base/status_macros.h"

@@ -80,8 +80,8 @@ class TreeWriter {
   UniqueFd upper_, lower_;
   std::shared_ptr<snapshot::MountedTree> lower_tree_;
   LinkResolver resolver_;
-  absl::flat_hash_set<std::string> hidden_;        // whiteouts and opaque directories: nothing of the lower tree shows there
-  absl::flat_hash_set<std::string> upper_dirs_;    // directories known to be in the upper tree
+  absl::flat_hash_set<std::string> hidden_;      // whiteouts and opaque directories: nothing of the lower tree shows there
+  absl::flat_hash_set<std::string> upper_dirs_;  // directories known to be in the upper tree
   absl::flat_hash_set<ino_t> linked_;
   std::string open_path_;  // of open_dir_
   UniqueFd open_dir_;
