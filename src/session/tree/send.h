@@ -16,7 +16,7 @@ namespace cachalot::session {
 struct TreeSource {
   std::string directory;
   TreeFilter::Patterns patterns = {};
-  std::string subdirectory;                             // "" or one name to put the tree under
+  std::string subdirectory = {};                        // "" or one name to put the tree under
   bool anonymous = false;                               // uid and gid travel as 0
   std::optional<std::int64_t> modification_time = {};   // nanoseconds, for every entry instead of its own
   std::map<std::string, std::string> extra_files = {};  // name -> content, beside the first level
