@@ -56,7 +56,7 @@ build() { cachalot build --progress plain "$@"; }
 rootfs() {
   mkdir -p "$1"/{bin,etc,tmp,proc,sys,dev,root}
   cp /bin/busybox "$1/bin/busybox"
-  for applet in $(/bin/busybox --list); do ln -sf busybox "$1/bin/$applet"; done
+  for applet in $(/bin/busybox --list); do [ -e "$1/bin/$applet" ] || ln -s busybox "$1/bin/$applet"; done
   echo 'root:x:0:0:root:/root:/bin/sh' > "$1/etc/passwd"
   echo 'root:x:0:' > "$1/etc/group"
 }
