@@ -33,7 +33,8 @@ void LogLine(LogLevel level, absl::string_view message) {
   if (!LogEnabled(level)) {
     return;
   }
-  const std::string line = absl::StrCat(absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", absl::Now(), absl::UTCTimeZone()), " ", LevelName(level), " ", message, "\n");
+  const std::string line =
+      absl::StrCat(absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", absl::Now(), absl::UTCTimeZone()), " ", LevelName(level), " ", message, "\n");
   // One write per line: lines of several threads do not mix. A full or closed stderr loses the line, nothing else.
   [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, line.data(), line.size());
 }

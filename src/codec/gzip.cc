@@ -99,7 +99,8 @@ class GzipWriter : public Compressor {
     do {
       stream_.next_out = reinterpret_cast<std::uint8_t*>(output_.data());
       stream_.avail_out = static_cast<std::uint32_t>(output_.size());
-      if (const int code = isal_deflate(&stream_); code != COMP_OK) return absl::InternalError(absl::StrCat("gzip: deflate failed (code ", code, ")"));
+      if (const int code = isal_deflate(&stream_); code != COMP_OK)
+        return absl::InternalError(absl::StrCat("gzip: deflate failed (code ", code, ")"));
       RETURN_IF_ERROR(to_->Write(absl::string_view(output_.data(), output_.size() - stream_.avail_out)));
     } while (stream_.avail_in > 0 || stream_.avail_out == 0 || (last && stream_.internal_state.state != ZSTATE_END));
     filled_ = 0;

@@ -238,9 +238,7 @@ absl::StatusOr<bool> TarReader::Next(TarEntry* entry) {
         break;
       }
       case 'g':
-      case 'V':
-        RETURN_IF_ERROR(ReadSpecial(size, "global header").status());
-        break;
+      case 'V': RETURN_IF_ERROR(ReadSpecial(size, "global header").status()); break;
       case 'L': {
         ASSIGN_OR_RETURN(const std::string name, ReadSpecial(size, "long name"));
         pending.path = name.substr(0, name.find('\0'));
@@ -251,9 +249,7 @@ absl::StatusOr<bool> TarReader::Next(TarEntry* entry) {
         pending.link = name.substr(0, name.find('\0'));
         break;
       }
-      default:
-        RETURN_IF_ERROR(ParseEntry(block, pending, entry));
-        return true;
+      default: RETURN_IF_ERROR(ParseEntry(block, pending, entry)); return true;
     }
   }
 }
@@ -426,7 +422,8 @@ absl::StatusOr<std::size_t> TarReader::ReadData(char* buffer, std::size_t size, 
   if (segment_ == segments_.size() || size == 0) return 0;
   const Segment& segment = segments_[segment_];
   position_ = std::max(position_, segment.offset);
-  const std::int64_t wanted = std::min<std::int64_t>(segment.offset + segment.size - position_, static_cast<std::int64_t>(std::min<std::size_t>(size, 1 << 30)));
+  const std::int64_t wanted =
+      std::min<std::int64_t>(segment.offset + segment.size - position_, static_cast<std::int64_t>(std::min<std::size_t>(size, 1 << 30)));
   ASSIGN_OR_RETURN(const std::size_t n, Take(buffer, wanted));
   if (n == 0) return Malformed("unexpected end of the archive");
   *offset = position_;

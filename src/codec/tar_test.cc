@@ -139,9 +139,12 @@ TEST(TarTest, ReadsWhatGnuTarWrites) {
   if (std::system("tar --version >/dev/null 2>&1") != 0) GTEST_SKIP() << "no tar program";
   char dir[] = "/tmp/tar_test.XXXXXX";
   ASSERT_NE(mkdtemp(dir), nullptr);
-  const std::string make = absl::StrCat("cd ", dir, " && truncate -s 5000000 sparse && printf data | dd of=sparse bs=1 seek=3000000 conv=notrunc status=none && printf end >>sparse && n=$(printf '%0150d' 7) && echo long >$n && ln $n hard");
+  const std::string make = absl::StrCat("cd ", dir,
+                                        " && truncate -s 5000000 sparse && printf data | dd of=sparse bs=1 seek=3000000 conv=notrunc status=none && "
+                                        "printf end >>sparse && n=$(printf '%0150d' 7) && echo long >$n && ln $n hard");
   ASSERT_EQ(std::system(make.c_str()), 0);
-  for (const char* format : {"--format=gnu", "--format=pax --sparse-version=0.0", "--format=pax --sparse-version=0.1", "--format=pax --sparse-version=1.0"}) {
+  for (const char* format :
+       {"--format=gnu", "--format=pax --sparse-version=0.0", "--format=pax --sparse-version=0.1", "--format=pax --sparse-version=1.0"}) {
     SCOPED_TRACE(format);
     FILE* tar = popen(absl::StrCat("cd ", dir, " && tar c -S ", format, " sparse $(printf '%0150d' 7) hard").c_str(), "r");
     std::string bytes;

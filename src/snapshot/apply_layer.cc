@@ -25,7 +25,6 @@ namespace {
 using codec::TarEntry;
 using codec::TarType;
 
-
 class Applier {
  public:
   Applier(codec::Source& archive, std::string root, const std::vector<std::string>& lowers)
@@ -55,7 +54,9 @@ class Applier {
       case TarType::kFile: return ApplyFile(entry, name);
       case TarType::kHardLink: return ApplyHardLink(entry, name);
       case TarType::kDirectory: return ApplyDirectory(entry, path, name);
-      case TarType::kSymlink: return Replace(name, [&] { return ::symlinkat(entry.link.c_str(), parent(), name.c_str()); }, entry);
+      case TarType::kSymlink:
+        return Replace(
+            name, [&] { return ::symlinkat(entry.link.c_str(), parent(), name.c_str()); }, entry);
       case TarType::kCharDevice: return ApplyNode(entry, name, S_IFCHR);
       case TarType::kBlockDevice: return ApplyNode(entry, name, S_IFBLK);
       case TarType::kFifo: return ApplyNode(entry, name, S_IFIFO);
@@ -131,7 +132,8 @@ class Applier {
 
   absl::Status ApplyNode(const TarEntry& entry, const std::string& name, mode_t type) {
     const dev_t device = makedev(entry.device_major, entry.device_minor);
-    return Replace(name, [&] { return ::mknodat(parent(), name.c_str(), type | 0600, device); }, entry);
+    return Replace(
+        name, [&] { return ::mknodat(parent(), name.c_str(), type | 0600, device); }, entry);
   }
 
   absl::Status ApplyDirectory(const TarEntry& entry, const std::string& path, const std::string& name) {
@@ -158,7 +160,8 @@ class Applier {
     if (link() == 0) return absl::OkStatus();
     if (errno != EEXIST) return ErrnoError(absl::StrCat("hard link to ", entry.link));
     struct stat own, other;
-    if (::fstatat(directory.get(), target_name.c_str(), &other, AT_SYMLINK_NOFOLLOW) != 0) return ErrnoError(absl::StrCat("hard link to ", entry.link));
+    if (::fstatat(directory.get(), target_name.c_str(), &other, AT_SYMLINK_NOFOLLOW) != 0)
+      return ErrnoError(absl::StrCat("hard link to ", entry.link));
     if (::fstatat(parent(), name.c_str(), &own, AT_SYMLINK_NOFOLLOW) == 0 && own.st_ino == other.st_ino) return absl::OkStatus();
     RETURN_IF_ERROR(os::RemoveTreeAt(parent(), name));
     if (link() != 0) return ErrnoError(absl::StrCat("hard link to ", entry.link));

@@ -14,9 +14,9 @@ inline constexpr char kWhiteoutPrefix[] = ".wh.";
 inline constexpr char kOpaqueMarker[] = ".wh..wh..opq";
 inline constexpr char kOpaqueXattr[] = "trusted.overlay.opaque";
 
-// Unpacks into the empty directory `root`; whiteouts become overlayfs's where there is something to hide. Directories that the archive takes for granted get
-// the attributes they have in `lowers` (topmost first). No path, link or device of the archive leads out of `root`. Reads the
-// stream to its end. On error `root` is left half-filled.
+// Unpacks into the empty directory `root`; whiteouts become overlayfs's where there is something to hide. Directories that the archive takes for
+// granted get the attributes they have in `lowers` (topmost first). No path, link or device of the archive leads out of `root`. Reads the stream to
+// its end. On error `root` is left half-filled.
 absl::Status ApplyLayer(codec::Source& archive, const std::string& root, const std::vector<std::string>& lowers, const CancelToken& cancel);
 
 }  // namespace cachalot::snapshot

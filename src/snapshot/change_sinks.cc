@@ -55,7 +55,8 @@ absl::Status CopyData(int dir_fd, const std::string& name, int target) {
 
 }  // namespace
 
-absl::Status TarChangeSink::OnEntry(const std::string& path, int dir_fd, const std::string& name, const struct stat& status, const std::string& link) {
+absl::Status TarChangeSink::OnEntry(const std::string& path, int dir_fd, const std::string& name, const struct stat& status,
+                                    const std::string& link) {
   TarEntry entry;
   entry.path = path;
   entry.type = link.empty() ? TypeOf(status.st_mode) : TarType::kHardLink;
@@ -102,7 +103,8 @@ absl::Status TarChangeSink::OnDeleted(const std::string& path) {
 // Targets lie in a directory that only this process knows and that has no links yet except those made here: paths are safe.
 std::string LinkChangeSink::PathOf(const std::string& path) const { return absl::StrCat(target_, "/", path); }
 
-absl::Status LinkChangeSink::OnEntry(const std::string& path, int dir_fd, const std::string& name, const struct stat& status, const std::string& link) {
+absl::Status LinkChangeSink::OnEntry(const std::string& path, int dir_fd, const std::string& name, const struct stat& status,
+                                     const std::string& link) {
   any_ = true;
   const std::string target = PathOf(path);
   if (!link.empty() && ::linkat(AT_FDCWD, PathOf(link).c_str(), AT_FDCWD, target.c_str(), 0) == 0) return absl::OkStatus();
@@ -122,7 +124,8 @@ absl::Status LinkChangeSink::Link(const std::string& path, int dir_fd, const std
       if (errno == ENOENT) continue;
       break;  // a link or a file on the way: this path means something else in that layer
     }
-    if (found.st_mode == status.st_mode && found.st_size == status.st_size && ::linkat(AT_FDCWD, original.c_str(), AT_FDCWD, target.c_str(), 0) == 0) {
+    if (found.st_mode == status.st_mode && found.st_size == status.st_size &&
+        ::linkat(AT_FDCWD, original.c_str(), AT_FDCWD, target.c_str(), 0) == 0) {
       return absl::OkStatus();
     }
     break;

@@ -203,7 +203,8 @@ absl::StatusOr<oci::Digest> LocalSnapshots::Checksum(const SnapshotPtr& snapshot
   };
   slot->tree->Begin(mount, !client_directory, options_.cpu);
   const bool plain = !options.wildcard && options.include_patterns.empty() && options.exclude_patterns.empty();
-  absl::StatusOr<std::string> digest = plain ? DigestOfPath(*slot->tree, KeyPath(options.path), options.follow_links) : DigestOfSelection(*slot->tree, options);
+  absl::StatusOr<std::string> digest =
+      plain ? DigestOfPath(*slot->tree, KeyPath(options.path), options.follow_links) : DigestOfSelection(*slot->tree, options);
   slot->tree->End();
   RETURN_IF_ERROR(digest.status());
   RETURN_IF_ERROR(checksums_.Used(record->id, immutable, *slot));

@@ -1,5 +1,5 @@
-// A checksum tree as one value: "CT1" and 'c' (of a committed snapshot) or 'a' (active), then each node before its children: name, mode, uid, gid, device, identity, link,
-// digest, tree digest, whether it was listed, number of children. Numbers are LEB128, texts have their length in front.
+// A checksum tree as one value: "CT1" and 'c' (of a committed snapshot) or 'a' (active), then each node before its children: name, mode, uid, gid,
+// device, identity, link, digest, tree digest, whether it was listed, number of children. Numbers are LEB128, texts have their length in front.
 #include <utility>
 
 #include "snapshot/checksum_tree.h"
@@ -28,8 +28,8 @@ void PutText(absl::string_view text, std::string* out) {
 
 void PutNode(const ChecksumNode& node, std::string* out) {
   PutText(node.name, out);
-  for (std::uint64_t n : {std::uint64_t{node.header.mode}, std::uint64_t{node.header.uid}, std::uint64_t{node.header.gid}, node.header.device, node.identity.inode,
-                          static_cast<std::uint64_t>(node.identity.size), static_cast<std::uint64_t>(node.identity.mtime_ns),
+  for (std::uint64_t n : {std::uint64_t{node.header.mode}, std::uint64_t{node.header.uid}, std::uint64_t{node.header.gid}, node.header.device,
+                          node.identity.inode, static_cast<std::uint64_t>(node.identity.size), static_cast<std::uint64_t>(node.identity.mtime_ns),
                           static_cast<std::uint64_t>(node.identity.ctime_ns)}) {
     PutNumber(n, out);
   }

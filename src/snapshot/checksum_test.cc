@@ -26,7 +26,8 @@ class ChecksumTest : public SnapshotsTest {
     options.follow_links = follow;
     return Sum(snapshot, options);
   }
-  std::string Filter(const SnapshotPtr& snapshot, std::vector<std::string> include, std::vector<std::string> exclude = {}, const std::string& path = "/") {
+  std::string Filter(const SnapshotPtr& snapshot, std::vector<std::string> include, std::vector<std::string> exclude = {},
+                     const std::string& path = "/") {
     Snapshots::ChecksumOptions options;
     options.path = path;
     options.include_patterns = std::move(include);
@@ -64,7 +65,8 @@ TEST_F(ChecksumTest, EqualsBuildKitsValues) {
 
 TEST_F(ChecksumTest, WildcardsEqualBuildKitsValues) {
   const SnapshotPtr tree = Script(
-      "printf data1 >bar; printf data0 >foo; printf data2 >fox; mkdir -p x/d0; printf data0 >x/d0/abc; ln -s abc x/d0/def; ln -s nosuchfile x/d0/ghi; ln -s foo y1; ln -s fox y2");
+      "printf data1 >bar; printf data0 >foo; printf data2 >fox; mkdir -p x/d0; printf data0 >x/d0/abc; ln -s abc x/d0/def; ln -s nosuchfile "
+      "x/d0/ghi; ln -s foo y1; ln -s fox y2");
   EXPECT_EQ(Glob(tree, "f*o"), oci::Digest::Of(absl::StrCat(absl::string_view("\0foo", 4), kData0)).str());
   EXPECT_EQ(Glob(tree, "f*"), "sha256:0b6731924f0a32a812bf8a729202e55e54ded331f9e4ff2397f681e43694e086");
   EXPECT_EQ(Glob(tree, "x/d?"), kDirectoryByFile);

@@ -47,12 +47,12 @@ std::string HeaderText(const ChecksumNode& node, const std::map<std::string, std
   const std::uint32_t mode = node.IsLink() ? 0777 : node.header.mode & 07777;
   const bool device = S_ISCHR(node.header.mode) || S_ISBLK(node.header.mode);
   const bool has_size = S_ISREG(node.header.mode) || S_ISSOCK(node.header.mode);
-  std::string text =
-      absl::StrCat("namemode", mode, "uid", node.header.uid, "gid", node.header.gid, "size", has_size ? node.identity.size : 0, "typeflag",
-                   std::string(1, TypeFlag(node.header.mode)), "linkname", node.link, "unamegnamedevmajor", device ? major(node.header.device) : 0, "devminor",
-                   device ? minor(node.header.device) : 0);
+  std::string text = absl::StrCat("namemode", mode, "uid", node.header.uid, "gid", node.header.gid, "size", has_size ? node.identity.size : 0,
+                                  "typeflag", std::string(1, TypeFlag(node.header.mode)), "linkname", node.link, "unamegnamedevmajor",
+                                  device ? major(node.header.device) : 0, "devminor", device ? minor(node.header.device) : 0);
   for (const auto& [key, value] : xattrs) {
-    if (key == "security.capability" || (!absl::StartsWith(key, "security.") && !absl::StartsWith(key, "system."))) absl::StrAppend(&text, key, value);
+    if (key == "security.capability" || (!absl::StartsWith(key, "security.") && !absl::StartsWith(key, "system.")))
+      absl::StrAppend(&text, key, value);
   }
   return text;
 }
@@ -123,7 +123,8 @@ absl::Status ChecksumTree::ListOne(ChecksumNode* node, const std::string& path) 
   auto old = before.begin();
   for (os::DirectoryEntry& entry : entries) {
     struct stat status;
-    if (::fstatat(fd.get(), entry.name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) return ErrnoError(absl::StrCat("stat ", Beneath(path, entry.name)));
+    if (::fstatat(fd.get(), entry.name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0)
+      return ErrnoError(absl::StrCat("stat ", Beneath(path, entry.name)));
     if (IsWhiteout(status)) continue;
     while (old != before.end() && (*old)->name < entry.name) ++old;
     std::unique_ptr<ChecksumNode> child;
@@ -175,7 +176,8 @@ absl::StatusOr<ChecksumNode*> ChecksumTree::Resolve(absl::string_view path, bool
     if (way.size() > 1 && !way.back()->IsDirectory()) return nullptr;  // the root may not have been looked at yet
     RETURN_IF_ERROR(ListOne(way.back(), here()));
     const auto& children = way.back()->children;
-    const auto found = std::lower_bound(children.begin(), children.end(), part, [](const auto& child, const std::string& name) { return child->name < name; });
+    const auto found =
+        std::lower_bound(children.begin(), children.end(), part, [](const auto& child, const std::string& name) { return child->name < name; });
     if (found == children.end() || (*found)->name != part) return nullptr;
     ChecksumNode* const next = found->get();
     if (!next->IsLink() || (!follow && left.empty())) {

@@ -86,8 +86,8 @@ absl::Status LocalSnapshots::SaveUse() {
   if (used.empty()) return absl::OkStatus();
   return Write([&](store::Connection& connection) -> absl::Status {
     for (const Record& record : used) {
-      RETURN_IF_ERROR(connection.Run("UPDATE snapshots SET used_us = ?2, usage_count = ?3 WHERE id = ?1", record.id, absl::ToUnixMicros(record.used_at),
-                                     record.usage_count));
+      RETURN_IF_ERROR(connection.Run("UPDATE snapshots SET used_us = ?2, usage_count = ?3 WHERE id = ?1", record.id,
+                                     absl::ToUnixMicros(record.used_at), record.usage_count));
     }
     return absl::OkStatus();
   });

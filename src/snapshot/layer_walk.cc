@@ -36,7 +36,8 @@ std::string Capability(int dir_fd, const std::string& name) {
 }
 
 absl::StatusOr<bool> SameData(int a_dir, int b_dir, const std::string& name) {
-  const UniqueFd a(::openat(a_dir, name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC)), b(::openat(b_dir, name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+  const UniqueFd a(::openat(a_dir, name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC)),
+      b(::openat(b_dir, name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
   if (!a.valid() || !b.valid()) return ErrnoError(absl::StrCat("open ", name));
   std::vector<char> left(64 * 1024), right(64 * 1024);
   while (true) {
@@ -172,7 +173,8 @@ class Walker {
     return VisitDirectory(dir_fd, in_base && S_ISDIR(base.st_mode) ? base_fd : -1, path, name, now, unchanged, full);
   }
 
-  absl::Status VisitDirectory(int dir_fd, int base_fd, const std::string& path, const std::string& name, const struct stat& now, bool unchanged, bool full) {
+  absl::Status VisitDirectory(int dir_fd, int base_fd, const std::string& path, const std::string& name, const struct stat& now, bool unchanged,
+                              bool full) {
     const UniqueFd child(::openat(dir_fd, name.c_str(), kOpenDirectory));
     if (!child.valid()) return ErrnoError(absl::StrCat("open ", path));
     const bool opaque = IsOpaque(child.get(), "");

@@ -34,7 +34,8 @@ class BlobEncoder {
   static absl::StatusOr<std::unique_ptr<BlobEncoder>> Create(store::BlobStore& blobs, const Compression& compression) {
     auto encoder = std::unique_ptr<BlobEncoder>(new BlobEncoder());
     ASSIGN_OR_RETURN(encoder->writer_, blobs.NewWriter());
-    encoder->to_writer_ = std::make_unique<codec::FunctionSink>([writer = encoder->writer_.get()](absl::string_view bytes) { return writer->Write(bytes); });
+    encoder->to_writer_ =
+        std::make_unique<codec::FunctionSink>([writer = encoder->writer_.get()](absl::string_view bytes) { return writer->Write(bytes); });
     ASSIGN_OR_RETURN(const codec::Compression kind, codec::ParseCompression(compression.type));
     ASSIGN_OR_RETURN(encoder->compressor_, codec::NewCompressor(kind, compression.level, encoder->to_writer_.get()));
     encoder->behind_ = std::make_unique<codec::WriteBehind>(encoder->compressor_.get());
@@ -71,8 +72,8 @@ class BlobEncoder {
 
 }  // namespace
 
-absl::StatusOr<std::vector<Layer>> LocalSnapshots::Layers(const SnapshotPtr& snapshot, const Compression& compression, bool keep_remote, BlobFetcher& fetcher,
-                                                          const CancelToken& cancel) {
+absl::StatusOr<std::vector<Layer>> LocalSnapshots::Layers(const SnapshotPtr& snapshot, const Compression& compression, bool keep_remote,
+                                                          BlobFetcher& fetcher, const CancelToken& cancel) {
   const std::vector<RecordPtr> chain = ChainOfRecords(RecordOf(snapshot));
   std::vector<Layer> layers(chain.size());
   RETURN_IF_ERROR(ParallelFor(*options_.cpu, kHelpers, chain.size(), [&](std::size_t i) -> absl::Status {
@@ -124,7 +125,8 @@ absl::StatusOr<Layer> LocalSnapshots::LayerFor(const RecordPtr& record, const Co
   return layer;
 }
 
-absl::StatusOr<Layer> LocalSnapshots::MakeLayer(const RecordPtr& record, const Compression& compression, const std::string& form, const CancelToken& cancel) {
+absl::StatusOr<Layer> LocalSnapshots::MakeLayer(const RecordPtr& record, const Compression& compression, const std::string& form,
+                                                const CancelToken& cancel) {
   std::shared_ptr<MountedTree> base;
   ASSIGN_OR_RETURN(const LayerWalk walk, WalkOf(record, &base));
   ASSIGN_OR_RETURN(std::unique_ptr<BlobEncoder> encoder, BlobEncoder::Create(*options_.blobs, compression));
@@ -143,8 +145,8 @@ absl::StatusOr<Layer> LocalSnapshots::MakeLayer(const RecordPtr& record, const C
   return Layer{blob.descriptor, outcome.diff_id, {}};
 }
 
-absl::StatusOr<Layer> LocalSnapshots::ConvertLayer(const RecordPtr& record, const Layer& from, const Compression& compression, const std::string& form,
-                                                   const CancelToken& cancel) {
+absl::StatusOr<Layer> LocalSnapshots::ConvertLayer(const RecordPtr& record, const Layer& from, const Compression& compression,
+                                                   const std::string& form, const CancelToken& cancel) {
   const std::shared_ptr<store::BlobPin> source_pin = options_.blobs->Pin(from.blob.digest);
   ASSIGN_OR_RETURN(UniqueFd fd, options_.blobs->Open(from.blob.digest));
   ASSIGN_OR_RETURN(std::unique_ptr<codec::Source> plain,
@@ -154,7 +156,8 @@ absl::StatusOr<Layer> LocalSnapshots::ConvertLayer(const RecordPtr& record, cons
   RETURN_IF_ERROR(codec::Copy(*plain, cancellable).status());
   ASSIGN_OR_RETURN(const BlobEncoder::Outcome outcome, encoder->Finish());
   if (outcome.diff_id != from.diff_id) {
-    return absl::DataLossError(absl::StrCat("layer ", from.blob.digest.str(), ": unexpected diff id: got ", outcome.diff_id.str(), ", expected ", from.diff_id.str()));
+    return absl::DataLossError(
+        absl::StrCat("layer ", from.blob.digest.str(), ": unexpected diff id: got ", outcome.diff_id.str(), ", expected ", from.diff_id.str()));
   }
   const std::shared_ptr<store::BlobPin> pin = options_.blobs->Pin(outcome.blob);
   LayerBlob blob;

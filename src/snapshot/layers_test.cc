@@ -31,7 +31,9 @@ class LayersTest : public SnapshotsTest {
 
 TEST_F(LayersTest, DiffOfEachLayer) {
   const SnapshotPtr base = Make(nullptr, [](const std::string& root) {
-    Shell(root, "mkdir -p etc usr/lib gone opq/sub && echo 1 >etc/a && echo 2 >etc/b && echo 3 >usr/lib/c && touch gone/x opq/old opq/both opq/sub/deep && ln etc/a etc/hard && mkfifo pipe");
+    Shell(root,
+          "mkdir -p etc usr/lib gone opq/sub && echo 1 >etc/a && echo 2 >etc/b && echo 3 >usr/lib/c && touch gone/x opq/old opq/both opq/sub/deep && "
+          "ln etc/a etc/hard && mkfifo pipe");
     Shell(root, "touch -d @1500000000 etc/a etc/b");
   });
   const SnapshotPtr top = Make(base, [](const std::string& root) {
@@ -62,7 +64,8 @@ TEST_F(LayersTest, DiffOfEachLayer) {
   const std::string want = list(View(top)->path());
   EXPECT_EQ((*snapshots_->FromLayer(*snapshots_->FromLayer(nullptr, layers[0], {}), layers[1], {}))->id(), top->id()) << "found by its chain";
   Layer bottom = layers[0], upper = layers[1];
-  const SnapshotPtr other = *snapshots_->FromLayer(*snapshots_->FromLayer(*snapshots_->FromLayer(nullptr, fetcher_.Add(TarBuilder().Finish()), {}), bottom, {}), upper, {});
+  const SnapshotPtr other =
+      *snapshots_->FromLayer(*snapshots_->FromLayer(*snapshots_->FromLayer(nullptr, fetcher_.Add(TarBuilder().Finish()), {}), bottom, {}), upper, {});
   ASSERT_TRUE(snapshots_->Materialize(other, fetcher_, {}).ok());
   EXPECT_EQ(list(View(other)->path()), want);
 }

@@ -8,9 +8,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "absl/strings/numbers.h"
 #include "base/log.h"
 #include "base/random_id.h"
 #include "base/status.h"
@@ -240,7 +240,9 @@ absl::Status LocalSnapshots::SetName(const SnapshotPtr& snapshot, const std::str
     auto table = table_.Lock();
     table->names[key] = record->id;
   }
-  return Write([&](store::Connection& connection) { return connection.Run("INSERT OR REPLACE INTO snapshot_names (key, snapshot) VALUES (?1, ?2)", key, record->id); });
+  return Write([&](store::Connection& connection) {
+    return connection.Run("INSERT OR REPLACE INTO snapshot_names (key, snapshot) VALUES (?1, ?2)", key, record->id);
+  });
 }
 
 absl::Status LocalSnapshots::Keep(const SnapshotPtr& active) {

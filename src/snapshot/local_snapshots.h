@@ -82,7 +82,8 @@ class LocalSnapshots final : public Snapshots {
   absl::Status UnpackBlob(const Record& record, const Layer& layer, const CancelToken& cancel);
 
   // layers.cc
-  absl::StatusOr<Layer> LayerFor(const RecordPtr& record, const Compression& compression, bool keep_remote, BlobFetcher& fetcher, const CancelToken& cancel);
+  absl::StatusOr<Layer> LayerFor(const RecordPtr& record, const Compression& compression, bool keep_remote, BlobFetcher& fetcher,
+                                 const CancelToken& cancel);
   absl::StatusOr<Layer> MakeLayer(const RecordPtr& record, const Compression& compression, const std::string& form, const CancelToken& cancel);
   absl::StatusOr<Layer> ConvertLayer(const RecordPtr& record, const Layer& from, const Compression& compression, const std::string& form,
                                      const CancelToken& cancel);

@@ -5,8 +5,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/status_macros.h"
 #include "base/status.h"
+#include "base/status_macros.h"
 #include "codec/compression.h"
 #include "codec/sha256.h"
 #include "os/file.h"
@@ -136,7 +136,8 @@ absl::Status LocalSnapshots::UnpackBlob(const Record& record, const Layer& layer
   if (!applied.ok()) return Annotate(applied, absl::StrCat("layer ", layer.blob.digest.str()));
   const oci::Digest actual = oci::Digest::FromSha256Hex(digest->FinishHex());
   if (actual != layer.diff_id) {
-    return absl::DataLossError(absl::StrCat("layer ", layer.blob.digest.str(), ": unexpected diff id: got ", actual.str(), ", expected ", layer.diff_id.str()));
+    return absl::DataLossError(
+        absl::StrCat("layer ", layer.blob.digest.str(), ": unexpected diff id: got ", actual.str(), ", expected ", layer.diff_id.str()));
   }
   return absl::OkStatus();
 }

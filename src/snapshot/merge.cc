@@ -79,8 +79,8 @@ absl::StatusOr<SnapshotPtr> LocalSnapshots::Rebase(const SnapshotPtr& parent, co
   return FromChanges(parent, label, [&](LinkChangeSink& sink) { return WalkLayer(walk, sink, {}); });
 }
 
-absl::StatusOr<SnapshotPtr> LocalSnapshots::FromChanges(const SnapshotPtr& parent, const Label& label, const std::function<absl::Status(LinkChangeSink&)>& fill,
-                                                        std::vector<std::string> sources) {
+absl::StatusOr<SnapshotPtr> LocalSnapshots::FromChanges(const SnapshotPtr& parent, const Label& label,
+                                                        const std::function<absl::Status(LinkChangeSink&)>& fill, std::vector<std::string> sources) {
   ASSIGN_OR_RETURN(const SnapshotPtr active, Prepare(parent, label));
   const RecordPtr record = RecordOf(active);
   bool below_is_there = true;

@@ -24,7 +24,12 @@ class MergeTest : public SnapshotsTest {
   // Every path but directories' parents, with the text of files.
   std::string List(const SnapshotPtr& snapshot) {
     const auto view = View(snapshot);
-    FILE* pipe = popen(absl::StrCat("cd ", view->path(), " && find . -mindepth 1 | LC_ALL=C sort | while read p; do echo -n \"$p\"; [ -f $p ] && echo -n \"=$(cat $p)\"; echo -n ' '; done").c_str(), "r");
+    FILE* pipe =
+        popen(absl::StrCat(
+                  "cd ", view->path(),
+                  " && find . -mindepth 1 | LC_ALL=C sort | while read p; do echo -n \"$p\"; [ -f $p ] && echo -n \"=$(cat $p)\"; echo -n ' '; done")
+                  .c_str(),
+              "r");
     std::string out;
     char buffer[4096];
     for (std::size_t n; (n = fread(buffer, 1, sizeof(buffer), pipe)) > 0;) out.append(buffer, n);
@@ -77,8 +82,10 @@ TEST_F(MergeTest, DifferenceOfAChain) {
 }
 
 TEST_F(MergeTest, DifferenceOfStrangers) {
-  const SnapshotPtr one = Script(nullptr, "mkdir -p d/sub same; echo 1 >d/a; echo 1 >d/sub/x; echo s >same/s; ln -s a d/l; touch -d @1500000000 same/s");
-  const SnapshotPtr two = Script(Script(nullptr, "mkdir -p d same; echo 2 >d/a; echo s >same/s; ln -s b d/l; touch -d @1500000000 same/s"), "echo n >n");
+  const SnapshotPtr one =
+      Script(nullptr, "mkdir -p d/sub same; echo 1 >d/a; echo 1 >d/sub/x; echo s >same/s; ln -s a d/l; touch -d @1500000000 same/s");
+  const SnapshotPtr two =
+      Script(Script(nullptr, "mkdir -p d same; echo 2 >d/a; echo s >same/s; ln -s b d/l; touch -d @1500000000 same/s"), "echo n >n");
   const SnapshotPtr difference = Diff(one, two);
   EXPECT_EQ(List(difference), "./d ./d/a=2 ./d/l ./n=n ");
   EXPECT_EQ(List(Merge({one, difference})), List(two));

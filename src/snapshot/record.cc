@@ -92,8 +92,9 @@ absl::StatusOr<RecordTable> LoadRecords(Connection& connection) {
   RecordTable table;
   absl::flat_hash_map<SnapshotId, SnapshotId> parents;
   {
-    ASSIGN_OR_RETURN(Statement query, connection.Prepare("SELECT id, directory, parent, state, deletes_elsewhere, kept, chain, diff_id, size, created_us, used_us, "
-                                                         "usage_count, description, record_type FROM snapshots"));
+    ASSIGN_OR_RETURN(Statement query,
+                     connection.Prepare("SELECT id, directory, parent, state, deletes_elsewhere, kept, chain, diff_id, size, created_us, used_us, "
+                                        "usage_count, description, record_type FROM snapshots"));
     while (true) {
       ASSIGN_OR_RETURN(const bool row, query.Step());
       if (!row) break;
@@ -137,20 +138,22 @@ absl::StatusOr<RecordTable> LoadRecords(Connection& connection) {
 absl::Status SaveRecord(Connection& connection, const Record& record) {
   // The mark of durability goes with every change of state: other files count then.
   return connection.Run(
-      "INSERT INTO snapshots (id, directory, parent, state, deletes_elsewhere, kept, chain, diff_id, size, created_us, used_us, usage_count, description, record_type)"
+      "INSERT INTO snapshots (id, directory, parent, state, deletes_elsewhere, kept, chain, diff_id, size, created_us, used_us, usage_count, "
+      "description, record_type)"
       " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) ON CONFLICT (id) DO UPDATE SET directory = ?2,"
       " durable = CASE WHEN state = ?4 THEN durable ELSE 0 END, state = ?4, deletes_elsewhere = ?5, kept = ?6, chain = ?7, diff_id = ?8, size = ?9,"
       " used_us = ?11, usage_count = ?12, description = ?13, record_type = ?14",
-      record.id, record.directory, record.parent == nullptr ? std::string() : record.parent->id, static_cast<int>(record.state), record.deletes_elsewhere, record.kept,
-      record.chain, record.diff_id.str(), record.size, ToMicros(record.created_at), ToMicros(record.used_at), record.usage_count, record.label.description,
-      record.label.record_type);
+      record.id, record.directory, record.parent == nullptr ? std::string() : record.parent->id, static_cast<int>(record.state),
+      record.deletes_elsewhere, record.kept, record.chain, record.diff_id.str(), record.size, ToMicros(record.created_at), ToMicros(record.used_at),
+      record.usage_count, record.label.description, record.label.record_type);
 }
 
 absl::Status SaveLayer(Connection& connection, const SnapshotId& id, const std::string& form, const LayerBlob& layer) {
-  RETURN_IF_ERROR(connection.Run("INSERT OR REPLACE INTO snapshot_layers (snapshot, form, media_type, digest, size, annotations, sources)"
-                                 " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-                                 id, form, layer.descriptor.media_type, layer.descriptor.digest.str(), layer.descriptor.size,
-                                 store::Bytes{EncodeAnnotations(layer.descriptor.annotations)}, absl::StrJoin(layer.sources, "\n")));
+  RETURN_IF_ERROR(
+      connection.Run("INSERT OR REPLACE INTO snapshot_layers (snapshot, form, media_type, digest, size, annotations, sources)"
+                     " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                     id, form, layer.descriptor.media_type, layer.descriptor.digest.str(), layer.descriptor.size,
+                     store::Bytes{EncodeAnnotations(layer.descriptor.annotations)}, absl::StrJoin(layer.sources, "\n")));
   return store::OwnBlob(connection, absl::StrCat("snapshot/", id), layer.descriptor.digest);
 }
 

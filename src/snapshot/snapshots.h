@@ -111,7 +111,8 @@ class Snapshots {
   // A snapshot whose tree is `uppers` applied over each other, lowest first (LLB merge).
   virtual absl::StatusOr<SnapshotPtr> Merge(const std::vector<SnapshotPtr>& uppers, const Label& label) = 0;
   // A snapshot with what `upper` changes relative to `lower` (LLB diff).
-  virtual absl::StatusOr<SnapshotPtr> Diff(const SnapshotPtr& lower, const SnapshotPtr& upper, const Label& label, BlobFetcher& fetcher, const CancelToken& cancel) = 0;
+  virtual absl::StatusOr<SnapshotPtr> Diff(const SnapshotPtr& lower, const SnapshotPtr& upper, const Label& label, BlobFetcher& fetcher,
+                                           const CancelToken& cancel) = 0;
   // The record by id, or null when it is gone. Touches last-used.
   virtual absl::StatusOr<SnapshotPtr> Get(const SnapshotId& id) = 0;
 
@@ -125,15 +126,15 @@ class Snapshots {
 
   // The tree's layers, lowest first, each with a blob in the blob store (lazy ones may stay remote when `keep_remote` and
   // the compression fits). Missing blobs are made by diffing and compressing, once, and remembered.
-  virtual absl::StatusOr<std::vector<Layer>> Layers(const SnapshotPtr& snapshot, const Compression& compression, bool keep_remote, BlobFetcher& fetcher,
-                                                    const CancelToken& cancel) = 0;
+  virtual absl::StatusOr<std::vector<Layer>> Layers(const SnapshotPtr& snapshot, const Compression& compression, bool keep_remote,
+                                                    BlobFetcher& fetcher, const CancelToken& cancel) = 0;
 
   // The digest of the content at `path` in a materialized snapshot: names, types, modes, owners, xattrs and data of all it
   // covers; times do not count. The values are BuildKit's. Remembered for committed snapshots; for active ones file by file,
   // while inode, size and times stay (nothing may write meanwhile). NOT_FOUND `"/path": not found`.
   struct ChecksumOptions {
     std::string path = "/";
-    bool wildcard = false;       // `path` may hold *, ? and []
+    bool wildcard = false;  // `path` may hold *, ? and []
     bool follow_links = false;
     std::vector<std::string> include_patterns, exclude_patterns;
   };
@@ -152,10 +153,10 @@ class Snapshots {
 };
 
 struct Options {
-  std::string root;              // everything lies in <root>/snapshots and <root>/mounts
+  std::string root;  // everything lies in <root>/snapshots and <root>/mounts
   store::LocalBlobs* blobs;
-  store::Database* database;     // of store::OpenMetadata(root)
-  WorkerPool* cpu;               // hashing and compression
+  store::Database* database;  // of store::OpenMetadata(root)
+  WorkerPool* cpu;            // hashing and compression
   Clock* clock = &Clock::System();
 };
 

@@ -100,8 +100,13 @@ TEST_F(SnapshotsTest, UnpacksLayersLazily) {
                                      .File("dir/was", "1")
                                      .File("file", "1")
                                      .Finish());
-  const Layer two = fetcher_.Add(
-      TarBuilder().File("old/.wh.drop", "").File("dir/new", "2").File("dir/.wh..wh..opq", "").File("usr/bin/added", "2").File(".wh.file", "").Finish());
+  const Layer two = fetcher_.Add(TarBuilder()
+                                     .File("old/.wh.drop", "")
+                                     .File("dir/new", "2")
+                                     .File("dir/.wh..wh..opq", "")
+                                     .File("usr/bin/added", "2")
+                                     .File(".wh.file", "")
+                                     .Finish());
   const SnapshotPtr base = *snapshots_->FromLayer(nullptr, one, {"one"});
   const SnapshotPtr top = *snapshots_->FromLayer(base, two, {"two"});
   EXPECT_EQ(*snapshots_->FromLayer(base, two, {"two"}), top) << "the same chain is shared";

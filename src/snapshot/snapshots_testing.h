@@ -140,7 +140,9 @@ class SnapshotsTest : public testing::Test {
     EXPECT_TRUE(tree.ok()) << tree.status();
     return *tree;
   }
-  static void Shell(const std::string& root, const std::string& script) { ASSERT_EQ(std::system(("cd '" + root + "' && (" + script + ")").c_str()), 0) << script; }
+  static void Shell(const std::string& root, const std::string& script) {
+    ASSERT_EQ(std::system(("cd '" + root + "' && (" + script + ")").c_str()), 0) << script;
+  }
 
   os::Scratch scratch_;
   WorkerPool cpu_{"cpu", 2};

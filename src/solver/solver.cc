@@ -13,7 +13,8 @@ namespace {
 
 class SolverJob final : public Job {
  public:
-  SolverJob(std::shared_ptr<Scheduler> scheduler, std::shared_ptr<ProgressSink> progress) : scheduler_(std::move(scheduler)), state_(std::make_shared<JobState>()) {
+  SolverJob(std::shared_ptr<Scheduler> scheduler, std::shared_ptr<ProgressSink> progress)
+      : scheduler_(std::move(scheduler)), state_(std::make_shared<JobState>()) {
     state_->progress = std::move(progress);
   }
 
@@ -45,7 +46,9 @@ class SolverImpl final : public Solver {
  public:
   SolverImpl(CacheStore* store, Executor* executor, Clock* clock) : scheduler_(std::make_shared<Scheduler>(store, executor, clock)) {}
 
-  std::unique_ptr<Job> NewJob(std::shared_ptr<ProgressSink> progress) override { return std::make_unique<SolverJob>(scheduler_, std::move(progress)); }
+  std::unique_ptr<Job> NewJob(std::shared_ptr<ProgressSink> progress) override {
+    return std::make_unique<SolverJob>(scheduler_, std::move(progress));
+  }
 
  private:
   const std::shared_ptr<Scheduler> scheduler_;
@@ -63,6 +66,8 @@ absl::StatusOr<ResultPtr> Job::Solve(const VertexPtr& vertex, int output, const 
   return result.get();
 }
 
-std::unique_ptr<Solver> Solver::Create(CacheStore* store, Executor* executor, Clock* clock) { return std::make_unique<SolverImpl>(store, executor, clock); }
+std::unique_ptr<Solver> Solver::Create(CacheStore* store, Executor* executor, Clock* clock) {
+  return std::make_unique<SolverImpl>(store, executor, clock);
+}
 
 }  // namespace cachalot::solver

@@ -81,12 +81,30 @@ class RecordingSink : public ProgressSink {
 // Concatenates its inputs: "name(in,in)".
 class TextOp : public Operation {
  public:
-  TextOp(std::string name, int inputs, std::map<std::string, int>* runs) : name_(std::move(name)), runs_(runs) { map_.inputs.resize(inputs); map_.op_digest = name_; }
-  TextOp& Content(int index) { map_.inputs[index].content = true; return *this; }
-  TextOp& Ephemeral() { map_.ephemeral = true; return *this; }
-  TextOp& OpDigest(std::string digest) { map_.op_digest = std::move(digest); return *this; }
-  TextOp& Fails(absl::Status status) { failure_ = std::move(status); return *this; }
-  TextOp& Yields(std::string text) { yields_ = std::move(text); return *this; }
+  TextOp(std::string name, int inputs, std::map<std::string, int>* runs) : name_(std::move(name)), runs_(runs) {
+    map_.inputs.resize(inputs);
+    map_.op_digest = name_;
+  }
+  TextOp& Content(int index) {
+    map_.inputs[index].content = true;
+    return *this;
+  }
+  TextOp& Ephemeral() {
+    map_.ephemeral = true;
+    return *this;
+  }
+  TextOp& OpDigest(std::string digest) {
+    map_.op_digest = std::move(digest);
+    return *this;
+  }
+  TextOp& Fails(absl::Status status) {
+    failure_ = std::move(status);
+    return *this;
+  }
+  TextOp& Yields(std::string text) {
+    yields_ = std::move(text);
+    return *this;
+  }
 
   absl::StatusOr<CacheMap> DescribeCache(const OpContext&) override { return map_; }
   absl::StatusOr<std::string> ContentDigest(int, const ResultPtr& input, const OpContext&) override { return "content:" + TextOf(input); }

@@ -86,8 +86,8 @@ absl::Status CacheIndex::SaveLink(const std::string& key, const Link& link) {
     if (other == link) return absl::OkStatus();
   }
   return database_->Write([&](Connection& connection) {
-    return connection.Run("INSERT OR IGNORE INTO cache_links (key, op_digest, output, inputs) VALUES (?1, ?2, ?3, ?4)", key, link.op_digest, link.output,
-                          Bytes{EncodeInputs(link)});
+    return connection.Run("INSERT OR IGNORE INTO cache_links (key, op_digest, output, inputs) VALUES (?1, ?2, ?3, ?4)", key, link.op_digest,
+                          link.output, Bytes{EncodeInputs(link)});
   });
 }
 

@@ -32,7 +32,9 @@ absl::Status OwnBlob(Connection& connection, const std::string& owner, const oci
   return connection.Run("INSERT OR IGNORE INTO blob_owners (digest, owner) VALUES (?1, ?2)", digest.str(), owner);
 }
 
-absl::Status DisownBlobs(Connection& connection, const std::string& owner) { return connection.Run("DELETE FROM blob_owners WHERE owner = ?1", owner); }
+absl::Status DisownBlobs(Connection& connection, const std::string& owner) {
+  return connection.Run("DELETE FROM blob_owners WHERE owner = ?1", owner);
+}
 
 class LocalBlobs::Writer : public BlobWriter {
  public:
@@ -141,9 +143,8 @@ absl::Status LocalBlobs::Publish(const std::string& temporary, const oci::Digest
   }
   const std::string path = PathOf(digest);
   if (::rename(temporary.c_str(), path.c_str()) != 0) return ErrnoError(absl::StrCat("rename ", temporary, " to ", path));
-  RETURN_IF_ERROR(database_->Write([&](Connection& connection) {
-    return connection.Run("INSERT OR IGNORE INTO blobs (digest, size) VALUES (?1, ?2)", digest.str(), size);
-  }));
+  RETURN_IF_ERROR(database_->Write(
+      [&](Connection& connection) { return connection.Run("INSERT OR IGNORE INTO blobs (digest, size) VALUES (?1, ?2)", digest.str(), size); }));
   auto index = index_->Lock();
   Entry& entry = (*index)[digest.str()];
   entry.size = size;
