@@ -16,7 +16,8 @@ DOCKERFILE
 for round in $(seq "$rounds"); do
   echo "round $round" > "$work/context/input"
   start_daemon
-  build --build-arg ROUND="$round" "$work/context" >"$work/build.log" 2>&1 &
+  : > "$work/build.log"
+  build --build-arg ROUND="$round" "$work/context" >>"$work/build.log" 2>&1 &
   client=$!
   # A different moment every round: after that many lines of progress.
   until [ "$(wc -l < "$work/build.log" 2>/dev/null || echo 0)" -ge $((round % 17)) ] || ! kill -0 $client 2>/dev/null; do :; done
