@@ -82,6 +82,24 @@ absl::StatusOr<std::vector<Layer>> LocalSnapshots::Layers(const SnapshotPtr& sna
     layers[i].blob.media_type = oci::LayerMediaType(type, compression.oci_media_types);
     return absl::OkStatus();
   }));
+  // From now on a pulled layer of the same content finds these snapshots. In order, since a chain's name builds on its parent's.
+  std::vector<Record> named;
+  {
+    auto table = table_.Lock();
+    for (const RecordPtr& record : chain) {
+      const std::string below = record->parent == nullptr ? "" : record->parent->chain;
+      if (!record->chain.empty() || record->diff_id.empty() || (record->parent != nullptr && below.empty())) continue;
+      record->chain = ChainOf(below, record->diff_id);
+      table->chains.try_emplace(record->chain, record->id);
+      named.push_back(*record);
+    }
+  }
+  if (!named.empty()) {
+    RETURN_IF_ERROR(Write([&](store::Connection& connection) -> absl::Status {
+      for (const Record& record : named) RETURN_IF_ERROR(SaveRecord(connection, record));
+      return absl::OkStatus();
+    }));
+  }
   return layers;
 }
 
@@ -175,11 +193,6 @@ absl::Status LocalSnapshots::RememberLayer(const RecordPtr& record, const std::s
     auto table = table_.Lock();
     record->layers[form] = blob;
     record->diff_id = diff_id;
-    // From now on a pulled layer of the same content finds this snapshot.
-    if (record->chain.empty() && (record->parent == nullptr || !record->parent->chain.empty())) {
-      record->chain = ChainOf(record->parent == nullptr ? "" : record->parent->chain, diff_id);
-      table->chains.try_emplace(record->chain, record->id);
-    }
     copy = *record;
   }
   return Write([&](store::Connection& connection) -> absl::Status {
