@@ -48,17 +48,17 @@ absl::StatusOr<llb::RefPtr> BuildCore::NewRef(llb::Edge edge) {
   return std::make_shared<BuildRef>(weak_from_this(), std::move(edge), std::move(vertex));
 }
 
+// The callback does not own the core: it may be destroyed by a worker of the solver, which must not destroy the job.
 void BuildCore::SolveAsync(const llb::RefPtr& ref, const CancelToken& cancel, solver::Job::Callback done) {
   const auto* build_ref = static_cast<const BuildRef*>(ref.get());
   if (build_ref == nullptr || build_ref->vertex() == nullptr) return done(std::make_shared<op::TreeResult>(nullptr));
-  job_->SolveAsync(build_ref->vertex(), build_ref->edge().output, cancel,
-                   [self = shared_from_this(), done = std::move(done)](absl::StatusOr<solver::ResultPtr> result) {
-                     if (result.ok()) return done(std::move(result));
-                     absl::Status failure = result.status();
-                     const llb::VertexPtr vertex = self->loader_.Find(DetailsOf(failure).vertex);
-                     if (vertex != nullptr) AttachVertex(failure, *vertex);
-                     done(std::move(failure));
-                   });
+  job_->SolveAsync(build_ref->vertex(), build_ref->edge().output, cancel, [this, done = std::move(done)](absl::StatusOr<solver::ResultPtr> result) {
+    if (result.ok()) return done(std::move(result));
+    absl::Status failure = result.status();
+    const llb::VertexPtr vertex = loader_.Find(DetailsOf(failure).vertex);
+    if (vertex != nullptr) AttachVertex(failure, *vertex);
+    done(std::move(failure));
+  });
 }
 
 absl::StatusOr<solver::ResultPtr> BuildCore::Solve(const llb::RefPtr& ref, const CancelToken& cancel) {

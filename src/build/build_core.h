@@ -22,7 +22,7 @@ class BuildCore : public std::enable_shared_from_this<BuildCore> {
   absl::StatusOr<llb::RefPtr> NewRef(llb::Edge edge);
   // The tree of a ref of this build (null is scratch). Errors carry the failed vertex.
   absl::StatusOr<solver::ResultPtr> Solve(const llb::RefPtr& ref, const CancelToken& cancel);
-  // The same without blocking.
+  // The same without blocking. This outlives the call of `done`.
   void SolveAsync(const llb::RefPtr& ref, const CancelToken& cancel, solver::Job::Callback done);
 
   const op::EnvironmentPtr& environment() const { return environment_; }

@@ -17,6 +17,7 @@ namespace cachalot::build {
 namespace {
 
 constexpr absl::Duration kSessionPatience = absl::Seconds(5);
+constexpr int kClosed = -1;  // for nested solves: none may begin any more
 
 // What BuildKit has, so that a typing error can be told from what is missing here.
 bool IsCacheType(const std::string& type) {
@@ -24,10 +25,22 @@ bool IsCacheType(const std::string& type) {
   return kTypes.count(type) > 0;
 }
 
+absl::StatusOr<solver::ResultPtr> SolveNested(std::shared_ptr<BuildCore> core, const llb::Definition& definition, const CancelToken& cancel) {
+  ASSIGN_OR_RETURN(llb::Edge edge, llb::LoadDefinition(definition));
+  ASSIGN_OR_RETURN(const llb::RefPtr ref, core->NewRef(std::move(edge)));
+  absl::StatusOr<solver::ResultPtr> result = core->Solve(ref, cancel);
+  core.reset();
+  return result;
+}
+
 }  // namespace
 
 BuildRun::~BuildRun() {
   if (gateway_ != nullptr) gateway_->Close();
+  // So that no worker of the solver is the last to hold the build's job.
+  auto nested = nested_->Lock();
+  nested.Wait([](int count) { return count == 0; });
+  *nested = kClosed;
 }
 
 absl::Status BuildRun::Check() {
@@ -72,12 +85,17 @@ absl::Status BuildRun::Prepare() {
   environment->platform = config_.platforms.empty() ? oci::HostPlatform() : config_.platforms.front();
   // The core owns the environment: a strong pointer back would keep both forever.
   auto core = std::make_shared<std::weak_ptr<BuildCore>>();
-  environment->solve_nested = [core](const llb::Definition& definition, const CancelToken& cancel) -> absl::StatusOr<solver::ResultPtr> {
-    const std::shared_ptr<BuildCore> build = core->lock();
-    if (build == nullptr) return absl::CancelledError("the build has ended");
-    ASSIGN_OR_RETURN(llb::Edge edge, llb::LoadDefinition(definition));
-    ASSIGN_OR_RETURN(const llb::RefPtr ref, build->NewRef(std::move(edge)));
-    return build->Solve(ref, cancel);
+  environment->solve_nested = [core, nested = nested_](const llb::Definition& definition,
+                                                       const CancelToken& cancel) -> absl::StatusOr<solver::ResultPtr> {
+    {
+      auto count = nested->Lock();
+      if (*count == kClosed) return absl::CancelledError("the build has ended");
+      ++*count;
+    }
+    absl::StatusOr<solver::ResultPtr> result = SolveNested(core->lock(), definition, cancel);
+    --*nested->Lock();
+    nested->NotifyAll();
+    return result;
   };
   core_ = std::make_shared<BuildCore>(std::move(environment), entitlements_, solver_, cancel_);
   *core = core_;

@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "base/cancel.h"
+#include "base/guarded.h"
 #include "build/build_core.h"
 #include "build/engine.h"
 #include "build/gateway.h"
@@ -21,6 +22,7 @@ class BuildRun {
   BuildRun(const op::Parts& parts, solver::Solver& solver, const Config& config, const BuildRequest& request,
            std::shared_ptr<solver::ProgressSink> progress, CancelToken cancel)
       : parts_(parts), solver_(solver), config_(config), request_(request), progress_(std::move(progress)), cancel_(std::move(cancel)) {}
+  // Waits for what operations solve on the build's behalf: cancel it first.
   ~BuildRun();
 
   // `on_gateway` learns of the gateway when the client runs the frontend, as soon as it can be used.
@@ -42,6 +44,7 @@ class BuildRun {
   Entitlements entitlements_;
   std::shared_ptr<BuildCore> core_;
   std::shared_ptr<Gateway> gateway_;
+  const std::shared_ptr<Guarded<int>> nested_ = std::make_shared<Guarded<int>>();  // graphs that operations are solving
 };
 
 }  // namespace cachalot::build
