@@ -15,11 +15,13 @@
 
 namespace cachalot::solver {
 
-class Scheduler {
+// Kept by the solver, by its jobs and by every command that is out: whoever comes last may be a worker.
+class Scheduler : public std::enable_shared_from_this<Scheduler> {
  public:
   Scheduler(CacheStore* store, Executor* executor, Clock* clock);
-  // Waits for every command that is out.
-  ~Scheduler();
+
+  // Waits until no command is out and what each brought back has been dealt with. Not for the executor's threads.
+  void AwaitCommands();
 
   Mailbox& mailbox() { return mailbox_; }
 
@@ -76,11 +78,12 @@ class Scheduler {
   template <typename Work, typename Then>
   void Command(Work work, Then then) {
     ++*outstanding_.Lock();
-    executor_->Run([this, work = std::move(work), then = std::move(then)]() mutable {
-      mailbox_.Post([then = std::move(then), value = work()]() mutable { then(std::move(value)); });
-      auto outstanding = outstanding_.Lock();
-      --*outstanding;
-      outstanding_.NotifyAll();  // under the lock: the destructor may be waiting for this
+    executor_->Run([self = shared_from_this(), work = std::move(work), then = std::move(then)]() mutable {
+      self->mailbox_.Post([self = self.get(), then = std::move(then), value = work()]() mutable {
+        then(std::move(value));
+        --*self->outstanding_.Lock();
+        self->outstanding_.NotifyAll();
+      });
     });
   }
 

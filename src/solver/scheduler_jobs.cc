@@ -13,7 +13,7 @@ struct Scheduler::SolveCall {
 
 Scheduler::Scheduler(CacheStore* store, Executor* executor, Clock* clock) : store_(store), executor_(executor), clock_(clock) {}
 
-Scheduler::~Scheduler() {
+void Scheduler::AwaitCommands() {
   outstanding_.Lock().Wait([](int outstanding) { return outstanding == 0; });
 }
 
@@ -32,10 +32,12 @@ void Scheduler::Solve(const JobPtr& job, const VertexPtr& vertex, int output, co
   Announce(job, vertex);
   NeedResult(NodeFor(job, vertex), output, [this, call, abort](absl::StatusOr<ResultPtr> result) { EndSolve(call, std::move(result)); });
   if (!call->ended) {
-    call->cancel = cancel.OnCancel([this, weak = std::weak_ptr(call), cancel] {
-      mailbox_.Post([this, weak, cancel] {
+    call->cancel = cancel.OnCancel([scheduler = weak_from_this(), weak = std::weak_ptr(call), cancel] {
+      const std::shared_ptr<Scheduler> self = scheduler.lock();  // ending the call may let the solver go
+      if (self == nullptr) return;
+      self->mailbox_.Post([self = self.get(), weak, cancel] {
         if (auto open = weak.lock()) {
-          EndSolve(open, cancel.status());
+          self->EndSolve(open, cancel.status());
         }
       });
     });

@@ -46,6 +46,8 @@ class SolverImpl final : public Solver {
  public:
   SolverImpl(CacheStore* store, Executor* executor, Clock* clock) : scheduler_(std::make_shared<Scheduler>(store, executor, clock)) {}
 
+  ~SolverImpl() override { scheduler_->AwaitCommands(); }
+
   std::unique_ptr<Job> NewJob(std::shared_ptr<ProgressSink> progress) override {
     return std::make_unique<SolverJob>(scheduler_, std::move(progress));
   }

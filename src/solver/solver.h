@@ -129,7 +129,8 @@ class Job {
 
 class Solver {
  public:
-  // All arguments outlive the solver. Destruction cancels what runs and waits for it.
+  // All arguments outlive the solver and its jobs. Destruction waits for what its jobs left running; a job may go later, and
+  // from any thread.
   static std::unique_ptr<Solver> Create(CacheStore* store, Executor* executor, Clock* clock);
   virtual ~Solver() = default;
   // `progress` receives the events of the job's vertices.

@@ -1,12 +1,14 @@
 #include "solver/solver.h"
 
 #include <deque>
+#include <future>
 #include <map>
 #include <random>
 #include <set>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/worker_pool.h"
 #include "gtest/gtest.h"
 
 namespace cachalot::solver {
@@ -357,6 +359,33 @@ TEST_P(SolverTest, RandomGraphsComeOutRight) {
   }
   for (const auto& [name, count] : runs_) {
     EXPECT_LE(count, 2) << name;  // two only where the cancelled job had begun it
+  }
+}
+
+class PoolExecutor : public Executor {
+ public:
+  void Run(std::function<void()> work) override { pool_.Run(std::move(work)); }
+
+ private:
+  WorkerPool pool_{"solver", 4};
+};
+
+// A build's last reference may be one that a callback holds, and the solver may go at that very moment.
+TEST(SolverThreadsTest, AWorkerMayBeTheLastToHoldAJob) {
+  MemoryStore store;
+  std::map<std::string, int> runs;
+  for (int round = 0; round < 300; ++round) {
+    PoolExecutor executor;
+    std::unique_ptr<Solver> solver = Solver::Create(&store, &executor, &Clock::System());
+    auto vertex = std::make_shared<Vertex>();
+    vertex->digest = absl::StrCat(round);
+    vertex->op = std::make_shared<TextOp>(vertex->digest, 0, &runs);
+    std::shared_ptr<Job> job = solver->NewJob(std::make_shared<RecordingSink>());
+    auto done = std::make_shared<std::promise<bool>>();
+    job->SolveAsync(vertex, 0, {}, [job, done](const absl::StatusOr<ResultPtr>& result) { done->set_value(result.ok()); });
+    job.reset();
+    EXPECT_TRUE(done->get_future().get());
+    solver.reset();
   }
 }
 
