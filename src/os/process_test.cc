@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -90,7 +91,11 @@ TEST_P(SpawnerTest, PassesDescriptorsEnvironmentAndDirectory) {
 
 TEST_P(SpawnerTest, DefaultSignalsReachTheProgram) {
   ASSERT_NE(::signal(SIGPIPE, SIG_IGN), SIG_ERR);
+  // One that the C library does not let programs touch: it can only be inherited.
+  const unsigned long ignored[4] = {1}, defaulted[4] = {};
+  ASSERT_EQ(::syscall(SYS_rt_sigaction, 32, ignored, nullptr, 8), 0);
   std::string output = Output(Shell("grep -E 'SigIgn|SigBlk' /proc/self/status"));
+  ::syscall(SYS_rt_sigaction, 32, defaulted, nullptr, 8);
   ::signal(SIGPIPE, SIG_DFL);
   EXPECT_EQ(output, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
 }

@@ -62,14 +62,21 @@ int Failed(Launch* launch, const char* step) {
   return 127;
 }
 
+// By the system call: the C library keeps 32 and 33 to itself, which a parent of ours may have set to be ignored.
+void RestoreDefaultSignals() {
+  constexpr int kLastSignal = 64;
+  constexpr std::size_t kSignalSetBytes = 8;
+  const unsigned long action[4] = {};  // the kernel's struct sigaction: SIG_DFL is 0
+  for (int signal = 1; signal <= kLastSignal; ++signal) ::syscall(SYS_rt_sigaction, signal, action, nullptr, kSignalSetBytes);
+}
+
 // Runs in the child, on a stack of its own, in our memory, while the spawning thread stands still: system calls only.
 int RunChild(void* argument) {
   auto* launch = static_cast<Launch*>(argument);
-  struct sigaction action = {};
-  action.sa_handler = SIG_DFL;
-  for (int signal = 1; signal < NSIG; ++signal) ::sigaction(signal, &action, nullptr);
+  RestoreDefaultSignals();
   if (launch->place == Place::kNamespaceInit) {
     // Orphans of the namespace become its children; ignoring their signal reaps them.
+    struct sigaction action = {};
     action.sa_handler = SIG_IGN;
     ::sigaction(SIGCHLD, &action, nullptr);
     // Slave: what is mounted on it does not come back to us.
