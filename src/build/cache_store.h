@@ -1,6 +1,9 @@
 // The solver's memory, kept in the metadata database.
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "snapshot/snapshots.h"
 #include "solver/solver.h"
 #include "store/cache_index.h"
@@ -10,10 +13,10 @@ namespace cachalot::build {
 class CacheStore : public solver::CacheStore {
  public:
   CacheStore(store::CacheIndex* index, snapshot::Snapshots* snapshots) : index_(index), snapshots_(snapshots) {}
-  absl::StatusOr<solver::ResultPtr> Load(const std::string& key) override;
-  absl::Status Save(const std::string& key, const solver::ResultPtr& result) override;
-  absl::StatusOr<std::string> Alias(const std::string& definition_key) override;
-  absl::Status SaveAlias(const std::string& definition_key, const std::string& content_key) override;
+  absl::StatusOr<solver::ResultPtr> Load(const solver::CacheKeyPtr& key, int output) override;
+  absl::Status Save(const solver::CacheKeyPtr& key, int output, const solver::ResultPtr& result) override;
+  absl::StatusOr<Contents> LoadContents(const solver::CacheKeyPtr& definition, const std::vector<int>& outputs) override;
+  absl::Status SaveContents(const solver::CacheKeyPtr& definition, const std::vector<std::string>& contents) override;
 
  private:
   store::CacheIndex* const index_;

@@ -91,7 +91,7 @@ TEST_F(UsageTest, PruneTakesWhatNobodyUses) {
     ASSERT_TRUE(snapshots_->Layers(b, {}, false, fetcher_, {}).ok());
     EXPECT_EQ(Prune({true}).size(), 0U) << "all in use";
   }
-  ASSERT_TRUE(index.SaveResult("key", chain).ok());
+  ASSERT_TRUE(index.SaveResult("key", {chain, absl::Now()}).ok());
   EXPECT_EQ(Prune({true, {}, 0, 0, 0, {"id==other"}}).size(), 0U);
   EXPECT_EQ(Prune({true}).size(), 2U);
   EXPECT_FALSE(index.ResultOf("key")->has_value());

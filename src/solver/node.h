@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -23,23 +24,23 @@ enum class Stage { kIdle, kBusy, kDone };
 struct Node {
   VertexPtr vertex;
   std::weak_ptr<JobState> job;
+  std::set<int> outputs;                // that the job's graph uses
   std::optional<absl::Status> failure;  // kept until the job is idle, so that nothing fails twice
 
   Stage key_stage = Stage::kIdle;
   CacheMap cache_map;
-  std::string definition_key;
-  std::string key;         // canonical, once key_stage is done
-  bool ephemeral = false;  // the canonical key
+  CacheKeyPtr definition;
+  CacheKeyPtr key;  // canonical, once key_stage is done
   std::vector<StatusCallback> key_waiters;
 
-  Stage result_stage = Stage::kIdle;    // of the run that yields every output
-  std::map<int, ResultPtr> results;     // loaded or produced
+  Stage result_stage = Stage::kIdle;  // of the run that yields every output
+  std::map<int, ResultPtr> results;   // loaded or produced
   std::map<int, std::vector<ResultCallback>> result_waiters;
 
   bool ran = false;            // an event said that real work began
   bool marked_cached = false;  // an event said that nothing had to be done
 
-  bool dead = false;           // its job became idle while it was busy: whatever still arrives for it is ignored
+  bool dead = false;  // its job became idle while it was busy: whatever still arrives for it is ignored
 
   bool busy() const { return key_stage == Stage::kBusy || result_stage == Stage::kBusy; }
 };
@@ -48,6 +49,7 @@ using NodePtr = std::shared_ptr<Node>;
 // One job. Nodes are keyed by vertex digest.
 struct JobState {
   std::shared_ptr<ProgressSink> progress;
+  std::shared_ptr<CacheStore> store;
   absl::flat_hash_map<std::string, NodePtr> nodes;
   CancelSource cancel;  // of the work under way; renewed when the job becomes idle
   int active_solves = 0;

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "absl/time/time.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 
 namespace cachalot::solver {
 

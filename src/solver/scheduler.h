@@ -18,7 +18,7 @@ namespace cachalot::solver {
 // Kept by the solver, by its jobs and by every command that is out: whoever comes last may be a worker.
 class Scheduler : public std::enable_shared_from_this<Scheduler> {
  public:
-  Scheduler(CacheStore* store, Executor* executor, Clock* clock);
+  Scheduler(Executor* executor, Clock* clock);
 
   // Waits until no command is out and what each brought back has been dealt with. Not for the executor's threads.
   void AwaitCommands();
@@ -52,9 +52,8 @@ class Scheduler : public std::enable_shared_from_this<Scheduler> {
   void OnInputKeys(const NodePtr& node);
   void NeedContentKey(const NodePtr& node);
   void OnContentInputs(const NodePtr& node);
-  void SetKey(const NodePtr& node, std::string key, bool ephemeral);
-  std::string KeyWith(const NodePtr& node, const std::vector<std::string>& content_digests);
-  bool RestsOnEphemeral(const NodePtr& node, bool content_counts);
+  void OnContents(const NodePtr& node, const std::vector<std::string>& contents);
+  void SetKey(const NodePtr& node, CacheKeyPtr key);
 
   // -- results (scheduler_results.cc)
   void NeedResult(const NodePtr& node, int output, ResultCallback done);
@@ -72,6 +71,7 @@ class Scheduler : public std::enable_shared_from_this<Scheduler> {
   // Calls `done` once all of `count` callbacks made by the returned function were OK, or one was not.
   StatusCallback Gather(const NodePtr& node, size_t count, std::function<void()> done);
   NodePtr InputOf(const NodePtr& node, size_t index);
+  static std::shared_ptr<CacheStore> StoreOf(const NodePtr& node) { return node->job.lock()->store; }
   OpContext ContextOf(const NodePtr& node, const std::shared_ptr<Reporter>& reporter);
 
   // Runs `work` on the executor and hands what it returns to `then` in the mailbox.
@@ -87,7 +87,6 @@ class Scheduler : public std::enable_shared_from_this<Scheduler> {
     });
   }
 
-  CacheStore* const store_;
   Executor* const executor_;
   Clock* const clock_;
   Mailbox mailbox_;

@@ -11,7 +11,7 @@ struct Scheduler::SolveCall {
   CancelToken::Registration cancel;
 };
 
-Scheduler::Scheduler(CacheStore* store, Executor* executor, Clock* clock) : store_(store), executor_(executor), clock_(clock) {}
+Scheduler::Scheduler(Executor* executor, Clock* clock) : executor_(executor), clock_(clock) {}
 
 void Scheduler::AwaitCommands() {
   outstanding_.Lock().Wait([](int outstanding) { return outstanding == 0; });
@@ -30,6 +30,7 @@ void Scheduler::Solve(const JobPtr& job, const VertexPtr& vertex, int output, co
   });
   job->abort_solves.push_back(abort);
   Announce(job, vertex);
+  NodeFor(job, vertex)->outputs.insert(output);
   NeedResult(NodeFor(job, vertex), output, [this, call, abort](absl::StatusOr<ResultPtr> result) { EndSolve(call, std::move(result)); });
   if (!call->ended) {
     call->cancel = cancel.OnCancel([scheduler = weak_from_this(), weak = std::weak_ptr(call), cancel] {
@@ -121,7 +122,9 @@ void Scheduler::Announce(const JobPtr& job, const VertexPtr& root) {
   while (!path.empty()) {
     auto& [vertex, next] = path.back();
     if (next < vertex->inputs.size()) {
-      enter(VertexPtr(vertex->inputs[next++].vertex));
+      const VertexInput input = vertex->inputs[next++];
+      enter(input.vertex);
+      NodeFor(job, input.vertex)->outputs.insert(input.output);
       continue;
     }
     job->progress->OnVertex(Announcement(*vertex));

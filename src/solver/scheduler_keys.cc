@@ -2,7 +2,6 @@
 #include <algorithm>
 
 #include "base/status_macros.h"
-#include "solver/keys.h"
 #include "solver/scheduler.h"
 
 namespace cachalot::solver {
@@ -62,29 +61,32 @@ void Scheduler::OnDescribed(const NodePtr& node, absl::StatusOr<CacheMap> cache_
 }
 
 void Scheduler::OnInputKeys(const NodePtr& node) {
-  const auto& inputs = node->cache_map.inputs;
-  const bool ephemeral = RestsOnEphemeral(node, true);
-  std::string definition_key = KeyWith(node, std::vector<std::string>(inputs.size()));
-  if (std::none_of(inputs.begin(), inputs.end(), [](const InputKey& input) { return input.content; })) {
-    SetKey(node, std::move(definition_key), ephemeral);
+  std::vector<KeyInput> inputs;
+  for (size_t i = 0; i < node->vertex->inputs.size(); ++i) {
+    const InputKey& described = node->cache_map.inputs[i];
+    inputs.push_back({InputOf(node, i)->key, node->vertex->inputs[i].output, described.selector, described.content, ""});
+  }
+  node->definition = NewCacheKey(node->cache_map.op_digest, node->cache_map.other_digests, std::move(inputs), node->cache_map.ephemeral);
+  if (std::none_of(node->definition->inputs.begin(), node->definition->inputs.end(), [](const KeyInput& input) { return input.by_content; })) {
+    SetKey(node, node->definition);
     return;
   }
-  node->definition_key = std::move(definition_key);
-  if (ephemeral) {
+  if (node->definition->ephemeral) {
     NeedContentKey(node);
     return;
   }
-  Command([store = store_, key = node->definition_key] { return store->Alias(key); },
-          [this, node](absl::StatusOr<std::string> alias) {
+  Command([store = StoreOf(node), key = node->definition,
+           outputs = std::vector<int>(node->outputs.begin(), node->outputs.end())] { return store->LoadContents(key, outputs); },
+          [this, node](absl::StatusOr<CacheStore::Contents> contents) {
             if (node->dead) {
               return;
             }
-            if (!alias.ok()) {
-              Fail(node, alias.status());
-            } else if (alias->empty()) {
+            if (!contents.ok()) {
+              Fail(node, contents.status());
+            } else if (!contents->has_value() || (*contents)->size() != node->definition->inputs.size()) {
               NeedContentKey(node);
             } else {
-              SetKey(node, *std::move(alias), false);
+              SetKey(node, WithContents(*node->definition, node->cache_map.ephemeral, **contents));
             }
           });
 }
@@ -106,13 +108,11 @@ void Scheduler::OnContentInputs(const NodePtr& node) {
     const bool content = node->cache_map.inputs[i].content;
     results.push_back(content ? InputOf(node, i)->results.at(node->vertex->inputs[i].output) : nullptr);
   }
-  const bool ephemeral = RestsOnEphemeral(node, false);
-  const bool remember = !ephemeral && !RestsOnEphemeral(node, true);
   auto reporter = std::make_shared<Reporter>(clock_);
   const OpContext context = ContextOf(node, reporter);
   Command(
       [op = node->vertex->op, context, reporter, results, map = node->cache_map]() -> absl::StatusOr<std::vector<std::string>> {
-        std::vector<std::string> digests(results.size());
+        std::vector<std::string> contents(results.size());
         for (size_t i = 0; i < results.size(); ++i) {
           if (!map.inputs[i].content) {
             continue;
@@ -123,66 +123,39 @@ void Scheduler::OnContentInputs(const NodePtr& node) {
             reporter->Completed(digest.status(), false);
             return digest.status();
           }
-          digests[i] = *std::move(digest);
+          contents[i] = RecordDigest(*digest, -1);
         }
-        return digests;
+        return contents;
       },
-      [this, node, ephemeral, remember](absl::StatusOr<std::vector<std::string>> digests) {
+      [this, node](absl::StatusOr<std::vector<std::string>> contents) {
         if (node->dead) {
           return;
         }
-        if (!digests.ok()) {
-          Fail(node, digests.status());
-          return;
-        }
-        std::string key = KeyWith(node, *digests);
-        if (!remember) {
-          SetKey(node, std::move(key), ephemeral);
-          return;
-        }
-        Command([store = store_, from = node->definition_key, key] { return store->SaveAlias(from, key); },
-                [this, node, key](absl::Status saved) {
-                  if (node->dead) {
-                    return;
-                  }
-                  saved.ok() ? SetKey(node, key, false) : Fail(node, std::move(saved));
-                });
+        contents.ok() ? OnContents(node, *contents) : Fail(node, contents.status());
       });
 }
 
-void Scheduler::SetKey(const NodePtr& node, std::string key, bool ephemeral) {
+void Scheduler::OnContents(const NodePtr& node, const std::vector<std::string>& contents) {
+  CacheKeyPtr key = WithContents(*node->definition, node->cache_map.ephemeral, contents);
+  if (node->definition->ephemeral) {
+    SetKey(node, std::move(key));
+    return;
+  }
+  Command([store = StoreOf(node), definition = node->definition, contents] { return store->SaveContents(definition, contents); },
+          [this, node, key = std::move(key)](absl::Status saved) {
+            if (node->dead) {
+              return;
+            }
+            saved.ok() ? SetKey(node, key) : Fail(node, std::move(saved));
+          });
+}
+
+void Scheduler::SetKey(const NodePtr& node, CacheKeyPtr key) {
   node->key = std::move(key);
-  node->ephemeral = ephemeral;
   node->key_stage = Stage::kDone;
   for (StatusCallback& waiter : std::exchange(node->key_waiters, {})) {
     mailbox_.Post([waiter = std::move(waiter)] { waiter(absl::OkStatus()); });
   }
-}
-
-// With empty `content_digests` for an input, its key takes part; otherwise its content.
-std::string Scheduler::KeyWith(const NodePtr& node, const std::vector<std::string>& content_digests) {
-  std::vector<KeyPart> parts;
-  for (size_t i = 0; i < content_digests.size(); ++i) {
-    if (content_digests[i].empty()) {
-      parts.push_back({OutputKey(InputOf(node, i)->key, node->vertex->inputs[i].output), node->cache_map.inputs[i].selector, false});
-    } else {
-      parts.push_back({content_digests[i], "", true});
-    }
-  }
-  return VertexKey(node->cache_map.op_digest, parts);
-}
-
-// Whether the key is good in this build only; inputs that enter by content matter only if `content_counts`.
-bool Scheduler::RestsOnEphemeral(const NodePtr& node, bool content_counts) {
-  if (node->cache_map.ephemeral) {
-    return true;
-  }
-  for (size_t i = 0; i < node->vertex->inputs.size(); ++i) {
-    if ((content_counts || !node->cache_map.inputs[i].content) && InputOf(node, i)->ephemeral) {
-      return true;
-    }
-  }
-  return false;
 }
 
 }  // namespace cachalot::solver

@@ -1,7 +1,6 @@
 // Results: loaded under the canonical key, else produced by one flight that every waiter of the key shares.
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
-#include "solver/keys.h"
 #include "solver/scheduler.h"
 
 namespace cachalot::solver {
@@ -9,10 +8,10 @@ namespace cachalot::solver {
 namespace {
 
 // What the store has of `outputs`; all or nothing.
-absl::StatusOr<std::map<int, ResultPtr>> LoadAll(CacheStore* store, const std::string& key, const std::vector<int>& outputs) {
+absl::StatusOr<std::map<int, ResultPtr>> LoadAll(CacheStore& store, const CacheKeyPtr& key, const std::vector<int>& outputs) {
   std::map<int, ResultPtr> results;
   for (const int output : outputs) {
-    ASSIGN_OR_RETURN(ResultPtr result, store->Load(OutputKey(key, output)));
+    ASSIGN_OR_RETURN(ResultPtr result, store.Load(key, output));
     if (!result) {
       return std::map<int, ResultPtr>();
     }
@@ -51,13 +50,13 @@ void Scheduler::OnResultKey(const NodePtr& node) {
     FlyOrJoin(node);
     return;
   }
-  if (node->vertex->ignore_cache || node->ephemeral) {
+  if (node->vertex->ignore_cache || node->key->ephemeral) {
     NeedInputs(node);
     return;
   }
   Command(
-      [store = store_, key = node->key, outputs = Wanted(*node)]() -> absl::StatusOr<Outcome> {
-        ASSIGN_OR_RETURN(auto results, LoadAll(store, key, outputs));
+      [store = StoreOf(node), key = node->key, outputs = Wanted(*node)]() -> absl::StatusOr<Outcome> {
+        ASSIGN_OR_RETURN(auto results, LoadAll(*store, key, outputs));
         return Outcome{std::move(results), true};
       },
       [this, node](absl::StatusOr<Outcome> outcome) { OnLoaded(node, std::move(outcome)); });
@@ -98,7 +97,7 @@ std::string Scheduler::FlightKey(const NodePtr& node) {
     return absl::StrCat("unshared ", reinterpret_cast<std::uintptr_t>(node.get()));
   }
   // Whoever ignores the cache must not be served by a flight that may find a stored result.
-  return node->vertex->ignore_cache ? absl::StrCat(node->key, " ignoring cache") : node->key;
+  return node->vertex->ignore_cache ? absl::StrCat(node->key->id, " ignoring cache") : node->key->id;
 }
 
 void Scheduler::FlyOrJoin(const NodePtr& node) {
@@ -123,17 +122,17 @@ void Scheduler::Launch(const FlightPtr& flight, const NodePtr& node) {
   for (size_t i = 0; i < node->vertex->inputs.size(); ++i) {
     inputs.push_back(InputOf(node, i)->results.at(node->vertex->inputs[i].output));
   }
-  const bool store_it = !node->ephemeral;
+  const bool store_it = !node->key->ephemeral;
   const bool look_again = store_it && !node->vertex->ignore_cache;
   Command(
-      [store = store_, op = node->vertex->op, key = node->key, inputs = std::move(inputs), outputs = Wanted(*node), store_it, look_again,
+      [store = StoreOf(node), op = node->vertex->op, key = node->key, inputs = std::move(inputs), outputs = Wanted(*node), store_it, look_again,
        context = OpContext{flight->cancel.token(), flight->reporter}, reporter = flight->reporter]() -> absl::StatusOr<Outcome> {
         reporter->Started();
         const auto produce = [&]() -> absl::StatusOr<Outcome> {
           Outcome outcome;
           if (look_again) {
             // An equal flight may have landed between this node's look-up and now.
-            ASSIGN_OR_RETURN(outcome.results, LoadAll(store, key, outputs));
+            ASSIGN_OR_RETURN(outcome.results, LoadAll(*store, key, outputs));
             outcome.cached = !outcome.results.empty();
           }
           if (outcome.cached) {
@@ -146,7 +145,7 @@ void Scheduler::Launch(const FlightPtr& flight, const NodePtr& node) {
           }
           for (size_t i = 0; i < results.size(); ++i) {
             if (results[i] && store_it) {
-              RETURN_IF_ERROR(store->Save(OutputKey(key, static_cast<int>(i)), results[i]));
+              RETURN_IF_ERROR(store->Save(key, static_cast<int>(i), results[i]));
             }
             outcome.results[static_cast<int>(i)] = std::move(results[i]);
           }

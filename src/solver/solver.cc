@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "base/release_graph.h"
-#include "solver/keys.h"
 #include "solver/scheduler.h"
 
 namespace cachalot::solver {
@@ -13,9 +12,10 @@ namespace {
 
 class SolverJob final : public Job {
  public:
-  SolverJob(std::shared_ptr<Scheduler> scheduler, std::shared_ptr<ProgressSink> progress)
+  SolverJob(std::shared_ptr<Scheduler> scheduler, std::shared_ptr<ProgressSink> progress, std::shared_ptr<CacheStore> store)
       : scheduler_(std::move(scheduler)), state_(std::make_shared<JobState>()) {
     state_->progress = std::move(progress);
+    state_->store = std::move(store);
   }
 
   ~SolverJob() override {
@@ -28,13 +28,15 @@ class SolverJob final : public Job {
     });
   }
 
-  std::string KeyOf(const VertexPtr& vertex, int output) override {
-    std::promise<std::string> key;
-    scheduler_->mailbox().Post([&] {
-      const auto it = state_->nodes.find(vertex->digest);
-      key.set_value(it == state_->nodes.end() || it->second->key.empty() ? "" : OutputKey(it->second->key, output));
+  CacheKeyPtr KeyOf(const VertexPtr& vertex) override {
+    // Shared: whoever sets the value may still be inside the promise when the waiter has it.
+    auto key = std::make_shared<std::promise<CacheKeyPtr>>();
+    std::future<CacheKeyPtr> future = key->get_future();
+    scheduler_->mailbox().Post([key, state = state_, digest = vertex->digest] {
+      const auto it = state->nodes.find(digest);
+      key->set_value(it == state->nodes.end() ? nullptr : it->second->key);
     });
-    return key.get_future().get();
+    return future.get();
   }
 
  private:
@@ -44,15 +46,17 @@ class SolverJob final : public Job {
 
 class SolverImpl final : public Solver {
  public:
-  SolverImpl(CacheStore* store, Executor* executor, Clock* clock) : scheduler_(std::make_shared<Scheduler>(store, executor, clock)) {}
+  SolverImpl(CacheStore* store, Executor* executor, Clock* clock)
+      : store_(std::shared_ptr<CacheStore>(), store), scheduler_(std::make_shared<Scheduler>(executor, clock)) {}
 
   ~SolverImpl() override { scheduler_->AwaitCommands(); }
 
-  std::unique_ptr<Job> NewJob(std::shared_ptr<ProgressSink> progress) override {
-    return std::make_unique<SolverJob>(scheduler_, std::move(progress));
+  std::unique_ptr<Job> NewJob(std::shared_ptr<ProgressSink> progress, std::shared_ptr<CacheStore> store) override {
+    return std::make_unique<SolverJob>(scheduler_, std::move(progress), store == nullptr ? store_ : std::move(store));
   }
 
  private:
+  const std::shared_ptr<CacheStore> store_;  // not owned
   const std::shared_ptr<Scheduler> scheduler_;
 };
 

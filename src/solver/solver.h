@@ -3,12 +3,12 @@
 // Pure logic: no I/O, no clocks of its own, no knowledge of what an operation does. All state changes in one serial mailbox;
 // commands go out to an Executor and come back as messages, so that a seeded test can deliver completions in any order.
 //
-// Keys. Every vertex has one canonical key, found without running anything when possible:
+// Keys (cache_key.h). Every vertex has one canonical key, found without running anything when possible:
 //   definition key  D = H(operation digest, [canonical key of each input + selector])
 //   content key     C = H(operation digest, [for inputs with `content`: their content digest, else as above])
 // and "<key>/<output>" names one output's result. A vertex without content inputs has the canonical key D. Otherwise it is C:
-// from the persisted alias D -> C if there is one, else computed from the inputs' results (which therefore have to be
-// produced first). A hit is a result stored under the canonical key. Keys that rest on an ephemeral operation (one that
+// with the contents that the store remembers for D if it does, else computed from the inputs' results (which therefore have
+// to be produced first). A hit is a result stored under the canonical key. Keys that rest on an ephemeral operation (one that
 // says so, such as a local source) are good for sharing and content matches in one build only, and are not persisted.
 #pragma once
 
@@ -22,6 +22,7 @@
 #include "absl/status/statusor.h"
 #include "base/cancel.h"
 #include "base/clock.h"
+#include "solver/cache_key.h"
 #include "solver/progress.h"
 
 namespace cachalot::solver {
@@ -40,9 +41,10 @@ struct InputKey {
 };
 
 struct CacheMap {
-  std::string op_digest;         // covers everything about the operation but its inputs
-  std::vector<InputKey> inputs;  // one per input
-  bool ephemeral = false;        // the digest means something in this build only: never persist aliases from it
+  std::string op_digest;                        // covers everything about the operation but its inputs
+  std::vector<std::string> other_digests = {};  // that other caches may know the same operation by
+  std::vector<InputKey> inputs;                 // one per input
+  bool ephemeral = false;                       // the digest means something in this build only: never persist aliases from it
 };
 
 // What an operation gets while it works. Thread-safe; outlives the call.
@@ -88,16 +90,19 @@ struct Vertex {
   std::optional<ProgressGroup> group;
 };
 
-// Persistent memory of keys. Calls come from worker threads.
+// Memory of keys that outlives builds. Calls come from worker threads and may block.
 class CacheStore {
  public:
   virtual ~CacheStore() = default;
-  // The result stored under `key`, or null. A result that cannot be loaded any more is dropped and null is returned.
-  virtual absl::StatusOr<ResultPtr> Load(const std::string& key) = 0;
-  virtual absl::Status Save(const std::string& key, const ResultPtr& result) = 0;
-  // The content key that `definition_key` stands for, or empty.
-  virtual absl::StatusOr<std::string> Alias(const std::string& definition_key) = 0;
-  virtual absl::Status SaveAlias(const std::string& definition_key, const std::string& content_key) = 0;
+  // The result of output `output` of the vertex with this key, or null. A result that cannot be loaded any more is dropped and
+  // null is returned.
+  virtual absl::StatusOr<ResultPtr> Load(const CacheKeyPtr& key, int output) = 0;
+  virtual absl::Status Save(const CacheKeyPtr& key, int output, const ResultPtr& result) = 0;
+  // What a vertex with this definition key reads, if that is known: one KeyInput::content per input, where an empty one says
+  // that the input counts by its key after all. `outputs` are those of the vertex that its build may ask for.
+  using Contents = std::optional<std::vector<std::string>>;
+  virtual absl::StatusOr<Contents> LoadContents(const CacheKeyPtr& definition, const std::vector<int>& outputs) = 0;
+  virtual absl::Status SaveContents(const CacheKeyPtr& definition, const std::vector<std::string>& contents) = 0;
 };
 
 // Runs work on other threads. Tests substitute one that runs it in a seeded order.
@@ -120,8 +125,8 @@ class Job {
   // solved once; calls may overlap. The error is that of the first vertex that failed, with kFailedVertexPayload. When the
   // last call of a job has ended (also by `cancel`), whatever the job still has under way is left.
   virtual void SolveAsync(const VertexPtr& vertex, int output, const CancelToken& cancel, Callback done) = 0;
-  // The canonical key of an output whose result was delivered; empty before.
-  virtual std::string KeyOf(const VertexPtr& vertex, int output) = 0;
+  // The canonical key of a vertex whose result was delivered; null before.
+  virtual CacheKeyPtr KeyOf(const VertexPtr& vertex) = 0;
 
   // The blocking form.
   absl::StatusOr<ResultPtr> Solve(const VertexPtr& vertex, int output, const CancelToken& cancel);
@@ -133,8 +138,8 @@ class Solver {
   // from any thread.
   static std::unique_ptr<Solver> Create(CacheStore* store, Executor* executor, Clock* clock);
   virtual ~Solver() = default;
-  // `progress` receives the events of the job's vertices.
-  virtual std::unique_ptr<Job> NewJob(std::shared_ptr<ProgressSink> progress) = 0;
+  // `progress` receives the events of the job's vertices. `store` is the job's own view of what is cached; the solver's if null.
+  virtual std::unique_ptr<Job> NewJob(std::shared_ptr<ProgressSink> progress, std::shared_ptr<CacheStore> store = nullptr) = 0;
 };
 
 }  // namespace cachalot::solver

@@ -48,18 +48,25 @@ class SeededExecutor : public Executor {
 
 class MemoryStore : public CacheStore {
  public:
-  absl::StatusOr<ResultPtr> Load(const std::string& key) override { return results.contains(key) ? results[key] : nullptr; }
-  absl::Status Save(const std::string& key, const ResultPtr& result) override {
-    results[key] = result;
+  absl::StatusOr<ResultPtr> Load(const CacheKeyPtr& key, int output) override {
+    const auto found = results.find(OutputKey(key->id, output));
+    return found == results.end() ? nullptr : found->second;
+  }
+  absl::Status Save(const CacheKeyPtr& key, int output, const ResultPtr& result) override {
+    results[OutputKey(key->id, output)] = result;
     return absl::OkStatus();
   }
-  absl::StatusOr<std::string> Alias(const std::string& key) override { return aliases.contains(key) ? aliases[key] : ""; }
-  absl::Status SaveAlias(const std::string& from, const std::string& to) override {
-    aliases[from] = to;
+  absl::StatusOr<Contents> LoadContents(const CacheKeyPtr& definition, const std::vector<int>& outputs) override {
+    EXPECT_FALSE(outputs.empty());
+    const auto found = contents.find(definition->id);
+    return found == contents.end() ? Contents() : found->second;
+  }
+  absl::Status SaveContents(const CacheKeyPtr& definition, const std::vector<std::string>& read) override {
+    contents[definition->id] = read;
     return absl::OkStatus();
   }
   std::map<std::string, ResultPtr> results;
-  std::map<std::string, std::string> aliases;
+  std::map<std::string, std::vector<std::string>> contents;
 };
 
 class RecordingSink : public ProgressSink {
@@ -218,21 +225,55 @@ TEST_P(SolverTest, EqualContentHitsThoughTheSourceIsNew) {
   EXPECT_EQ(runs_["run"], 1);
   EXPECT_EQ(Solve(build("3", "y")), "run(copy(y))");
   EXPECT_EQ(runs_["copy"], 2);
-  EXPECT_TRUE(store_.aliases.empty()) << "an ephemeral key must not be remembered";
+  EXPECT_TRUE(store_.contents.empty()) << "an ephemeral key must not be remembered";
 }
 
-TEST_P(SolverTest, AContentAliasSparesTheInput) {
+TEST_P(SolverTest, KnownContentSparesTheInput) {
   auto build = [&](const std::string& tag) {
     auto stage = Make("stage " + tag, {}, [](TextOp& op) { op.Yields("same"); });
     return Make("copy", {stage}, [](TextOp& op) { op.Content(0); });
   };
   Solve(build("1"));
-  Solve(build("2"));  // other definition, same content: a hit, and an alias
+  Solve(build("2"));  // other definition, same content: a hit, which is remembered
   EXPECT_EQ(runs_["copy"], 1);
   std::erase_if(store_.results, [](const auto& entry) { return TextOf(entry.second) == "same"; });
   runs_.clear();
   EXPECT_EQ(Solve(build("2")), "copy(same)");
   EXPECT_TRUE(runs_.empty());
+}
+
+TEST_P(SolverTest, AJobHasAViewOfItsOwnOfWhatIsCached) {
+  auto own = std::make_shared<MemoryStore>();
+  auto top = Make("top", {Make("copy", {Make("stage", {})}, [](TextOp& op) { op.Content(0); })});
+  const CacheKeyPtr stage = NewCacheKey("stage", {}, {}, false);
+  const CacheKeyPtr by_definition = NewCacheKey("copy", {}, {{stage, 0, "", true, ""}}, false);
+  const CacheKeyPtr copy = WithContents(*by_definition, false, {"known"});
+  own->contents[by_definition->id] = {"known"};
+  own->results[OutputKey(copy->id, 0)] = std::make_shared<TextResult>("imported");
+  auto job = solver_->NewJob(std::make_shared<RecordingSink>(), own);
+  auto call = Start(*job, top);
+  executor_.Drain();
+  ASSERT_TRUE(call->result.has_value());
+  EXPECT_EQ(TextOf(**call->result), "top(imported)");
+  EXPECT_EQ(runs_, (std::map<std::string, int>{{"top", 1}}));
+  EXPECT_TRUE(store_.results.empty());
+  const CacheKeyPtr key = job->KeyOf(top);
+  ASSERT_NE(key, nullptr);
+  EXPECT_TRUE(own->results.contains(OutputKey(key->id, 0)));
+  EXPECT_EQ(key->inputs[0].vertex->id, copy->id);
+  EXPECT_EQ(key->inputs[0].vertex->inputs[0].content, "known");
+}
+
+TEST_P(SolverTest, ContentThatCountsByKeyIsADefinition) {
+  auto own = std::make_shared<MemoryStore>();
+  auto copy = Make("copy", {Make("stage", {})}, [](TextOp& op) { op.Content(0); });
+  const CacheKeyPtr by_definition = NewCacheKey("copy", {}, {{NewCacheKey("stage", {}, {}, false), 0, "", true, ""}}, false);
+  own->contents[by_definition->id] = {""};
+  own->results[OutputKey(by_definition->id, 0)] = std::make_shared<TextResult>("by definition");
+  auto job = solver_->NewJob(std::make_shared<RecordingSink>(), own);
+  auto call = Start(*job, copy);
+  executor_.Drain();
+  EXPECT_EQ(TextOf(**call->result), "by definition");
 }
 
 TEST_P(SolverTest, TwoJobsShareWorkInFlight) {

@@ -1,12 +1,12 @@
-// The persistent side of the solver's cache: results, aliases and links by key. Thread-safe.
+// The persistent side of the solver's cache: results and aliases by key. Thread-safe.
 #pragma once
 
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "store/database.h"
 
 namespace cachalot::store {
@@ -16,29 +16,20 @@ class CacheIndex {
   // `database` (of OpenMetadata) outlives the index.
   explicit CacheIndex(Database* database) : database_(database) {}
 
-  // The id of the snapshot that is the result of `key` ("" is scratch), or nothing.
-  absl::StatusOr<std::optional<std::string>> ResultOf(const std::string& key);
-  absl::Status SaveResult(const std::string& key, const std::string& snapshot);
+  struct Result {
+    std::string snapshot;  // id; "" is scratch
+    absl::Time created_at;
+  };
+  absl::StatusOr<std::optional<Result>> ResultOf(const std::string& key);
+  absl::Status SaveResult(const std::string& key, const Result& result);
   absl::Status DropResult(const std::string& key);
 
-  // The content key that `definition_key` stands for, or "".
-  absl::StatusOr<std::string> Alias(const std::string& definition_key);
-  absl::Status SaveAlias(const std::string& definition_key, const std::string& content_key);
+  // What else is known under `key`, as one line of text: what a vertex reads, what a URL answered. "" when there is nothing.
+  absl::StatusOr<std::string> Alias(const std::string& key);
+  absl::Status SaveAlias(const std::string& key, const std::string& value);
 
-  // One way in which a key came to be.
-  struct Link {
-    std::string op_digest;
-    int output = 0;
-    std::vector<std::string> input_keys;
-    std::vector<std::string> selectors;  // one per input
-
-    friend bool operator==(const Link&, const Link&) = default;
-  };
-  absl::Status SaveLink(const std::string& key, const Link& link);
-  absl::StatusOr<std::vector<Link>> LinksOf(const std::string& key);
-
-  // Forgets all results that are one of these snapshots, with the aliases and links that led to them alone. For use in a
-  // transaction that deletes the snapshots.
+  // Forgets all results that are this snapshot; for use in a transaction that deletes it. Aliases stay: what rests on a result
+  // can be found by them when that result is gone.
   static absl::Status DropSnapshot(Connection& connection, const std::string& snapshot);
 
  private:

@@ -5,6 +5,8 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "base/status.h"
 #include "base/status_macros.h"
 #include "os/file.h"
@@ -90,6 +92,18 @@ CREATE TABLE cache_links (
 ) WITHOUT ROWID;
 )sql";
 
+// Keys are made in another way now, and aliases hold what a vertex reads instead of its key.
+constexpr char kKeysOfParts[] = R"sql(
+DROP TABLE cache_aliases;
+DROP TABLE cache_links;
+DELETE FROM cache_results;
+CREATE TABLE cache_aliases (key TEXT PRIMARY KEY, value TEXT NOT NULL, created_us INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX cache_aliases_by_age ON cache_aliases (created_us);
+)sql";
+
+// Aliases are cheap to find anew: they go when they are this old.
+constexpr absl::Duration kAliasLife = absl::Hours(24 * 90);
+
 absl::StatusOr<std::string> BootId() {
   ASSIGN_OR_RETURN(std::string id, os::ReadFile("/proc/sys/kernel/random/boot_id", 100));
   absl::StripAsciiWhitespace(&id);
@@ -134,7 +148,7 @@ absl::Status SyncFileSystem(const std::string& root) {
 }  // namespace
 
 const std::vector<std::string>& Migrations() {
-  static const auto* const migrations = new std::vector<std::string>{kFirst};
+  static const auto* const migrations = new std::vector<std::string>{kFirst, kKeysOfParts};
   return *migrations;
 }
 
@@ -147,6 +161,7 @@ absl::StatusOr<std::unique_ptr<Database>> OpenMetadata(const std::string& root) 
     ASSIGN_OR_RETURN(const std::string clean, Meta(connection, "clean_stop"));
     if (last_boot != boot && clean != "1") RETURN_IF_ERROR(DropVolatile(connection));
     RETURN_IF_ERROR(DropDangling(connection));
+    RETURN_IF_ERROR(connection.Run("DELETE FROM cache_aliases WHERE created_us < ?1", absl::ToUnixMicros(absl::Now() - kAliasLife)));
     RETURN_IF_ERROR(SetMeta(connection, "boot_id", boot));
     return SetMeta(connection, "clean_stop", "0");
   }));

@@ -152,25 +152,30 @@ TEST_F(BlobsTest, SurvivesAKillButNotAPowerCut) {
 
 TEST_F(BlobsTest, CacheIndexRemembers) {
   CacheIndex index(database_.get());
+  const absl::Time created = absl::FromUnixMicros(1234567);
   EXPECT_FALSE(index.ResultOf("k")->has_value());
-  ASSERT_TRUE(index.SaveResult("k", "").ok());
-  EXPECT_EQ(**index.ResultOf("k"), "") << "scratch is a result";
-  ASSERT_TRUE(index.SaveResult("k", "snap").ok());
-  EXPECT_EQ(**index.ResultOf("k"), "snap");
-  ASSERT_TRUE(index.SaveAlias("d", "k").ok());
-  EXPECT_EQ(*index.Alias("d"), "k");
+  ASSERT_TRUE(index.SaveResult("k", {"", created}).ok());
+  EXPECT_EQ((*index.ResultOf("k"))->snapshot, "") << "scratch is a result";
+  ASSERT_TRUE(index.SaveResult("k", {"snap", created}).ok());
+  EXPECT_EQ((*index.ResultOf("k"))->snapshot, "snap");
+  EXPECT_EQ((*index.ResultOf("k"))->created_at, created);
+  ASSERT_TRUE(index.SaveAlias("d", "what it reads").ok());
+  EXPECT_EQ(*index.Alias("d"), "what it reads");
   EXPECT_EQ(*index.Alias("e"), "");
-  const CacheIndex::Link link{"op", 1, {"in1", "in2"}, {"/a b", ""}}, source{"src", 0, {}, {}};
-  ASSERT_TRUE(index.SaveLink("k", link).ok());
-  ASSERT_TRUE(index.SaveLink("k", link).ok());
-  ASSERT_TRUE(index.SaveLink("k", source).ok());
-  EXPECT_EQ(index.LinksOf("k")->size(), 2U);
-  EXPECT_EQ((*index.LinksOf("k"))[0], link);
-  EXPECT_EQ((*index.LinksOf("k"))[1], source);
   ASSERT_TRUE(database_->Write([](Connection& c) { return CacheIndex::DropSnapshot(c, "snap"); }).ok());
   EXPECT_FALSE(index.ResultOf("k")->has_value());
-  EXPECT_EQ(*index.Alias("d"), "");
-  EXPECT_TRUE(index.LinksOf("k")->empty());
+  EXPECT_EQ(*index.Alias("d"), "what it reads");
+}
+
+TEST_F(BlobsTest, OldAliasesGo) {
+  CacheIndex index(database_.get());
+  ASSERT_TRUE(index.SaveAlias("old", "1").ok());
+  ASSERT_TRUE(index.SaveAlias("new", "2").ok());
+  ASSERT_TRUE(database_->Write([](Connection& c) { return c.Run("UPDATE cache_aliases SET created_us = 0 WHERE key = 'old'"); }).ok());
+  Reopen();
+  CacheIndex reopened(database_.get());
+  EXPECT_EQ(*reopened.Alias("old"), "");
+  EXPECT_EQ(*reopened.Alias("new"), "2");
 }
 
 }  // namespace
