@@ -201,7 +201,7 @@ absl::StatusOr<oci::Digest> LocalSnapshots::Checksum(const SnapshotPtr& snapshot
     ASSIGN_OR_RETURN(mounted, MountTree(snapshot, true));
     return mounted->path();
   };
-  slot->tree->Begin(mount, !client_directory, options_.cpu);
+  slot->tree->Begin(mount, client_directory ? ChecksumTree::Origin::kClientDirectory : ChecksumTree::Origin::kLayers, options_.cpu);
   const bool plain = !options.wildcard && options.include_patterns.empty() && options.exclude_patterns.empty();
   absl::StatusOr<std::string> digest =
       plain ? DigestOfPath(*slot->tree, KeyPath(options.path), options.follow_links) : DigestOfSelection(*slot->tree, options);

@@ -1,4 +1,4 @@
-// A checksum tree as one value: "CT1" and 'c' (of a committed snapshot) or 'a' (active), then each node before its children: name, mode, uid, gid,
+// A checksum tree as one value: "CT2" and 'c' (of a committed snapshot) or 'a' (active), then each node before its children: name, mode, uid, gid,
 // device, identity, link, digest, tree digest, whether it was listed, number of children. Numbers are LEB128, texts have their length in front.
 #include <utility>
 
@@ -8,7 +8,7 @@ namespace cachalot::snapshot {
 
 namespace {
 
-constexpr absl::string_view kMagic = "CT1";
+constexpr absl::string_view kMagic = "CT2";
 constexpr int kMaxDepth = 4096;
 
 char KindOf(bool immutable) { return immutable ? 'c' : 'a'; }
@@ -30,7 +30,7 @@ void PutNode(const ChecksumNode& node, std::string* out) {
   PutText(node.name, out);
   for (std::uint64_t n : {std::uint64_t{node.header.mode}, std::uint64_t{node.header.uid}, std::uint64_t{node.header.gid}, node.header.device,
                           node.identity.inode, static_cast<std::uint64_t>(node.identity.size), static_cast<std::uint64_t>(node.identity.mtime_ns),
-                          static_cast<std::uint64_t>(node.identity.ctime_ns)}) {
+                          static_cast<std::uint64_t>(node.identity.changed_ns)}) {
     PutNumber(n, out);
   }
   PutText(node.link, out);
@@ -56,7 +56,7 @@ class Parser {
     node->identity.inode = Number();
     node->identity.size = static_cast<std::int64_t>(Number());
     node->identity.mtime_ns = static_cast<std::int64_t>(Number());
-    node->identity.ctime_ns = static_cast<std::int64_t>(Number());
+    node->identity.changed_ns = static_cast<std::int64_t>(Number());
     node->link = Text();
     node->digest = Text();
     node->tree_digest = Text();

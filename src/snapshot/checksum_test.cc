@@ -1,7 +1,10 @@
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
+#include <unistd.h>
 
 #include "absl/strings/str_cat.h"
+#include "snapshot/checksum_tree.h"
 #include "snapshot/snapshots_testing.h"
 
 namespace cachalot::snapshot {
@@ -133,6 +136,35 @@ TEST_F(ChecksumTest, ActiveTreesAreLookedAtAgain) {
   EXPECT_NE(Sum(active, "/"), before);
   Shell(tree->path(), "rm new");
   EXPECT_EQ(Sum(active, "/"), before);
+}
+
+// COPY links the files of a client's directory into layers.
+TEST(ChecksumTreeTest, AClientsFileThatWasLinkedIsNotReadAgain) {
+  os::Scratch scratch;
+  WorkerPool pool("test", 2);
+  ChecksumTree tree(false);
+  ASSERT_EQ(::mkdir((scratch / "context").c_str(), 0755), 0);
+  WriteFile(scratch / "context/f", "one");
+  const auto digest = [&] {
+    tree.Begin([&] { return scratch / "context"; }, ChecksumTree::Origin::kClientDirectory, &pool);
+    ChecksumNode* const root = tree.Resolve("/", false, nullptr).value();
+    const std::string text = tree.DigestOf(root, "").value();
+    tree.End();
+    return text;
+  };
+  const std::string before = digest();
+  const std::size_t hashed = tree.hashed();
+  ASSERT_EQ(::link((scratch / "context/f").c_str(), (scratch / "layer").c_str()), 0);
+  EXPECT_EQ(digest(), before);
+  EXPECT_EQ(tree.hashed(), hashed);
+  // Replaced by one with the same size and time.
+  struct stat old;
+  ASSERT_EQ(::stat((scratch / "context/f").c_str(), &old), 0);
+  WriteFile(scratch / "new", "two");
+  const timespec times[2] = {old.st_atim, old.st_mtim};
+  ASSERT_EQ(::utimensat(AT_FDCWD, (scratch / "new").c_str(), times, 0), 0);
+  ASSERT_EQ(::rename((scratch / "new").c_str(), (scratch / "context/f").c_str()), 0);
+  EXPECT_NE(digest(), before);
 }
 
 TEST_F(ChecksumTest, RemembersAcrossRestart) {

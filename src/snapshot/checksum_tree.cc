@@ -30,7 +30,8 @@ constexpr int kMaxLinks = 255;
 // A file changed this short before it is read may change again without its times showing it.
 constexpr std::int64_t kRacyNs = 50'000'000;
 
-std::int64_t Nanos(const timespec& time) { return static_cast<std::int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec; }
+std::int64_t Nanos(std::int64_t seconds, std::int64_t nanoseconds) { return seconds * 1'000'000'000 + nanoseconds; }
+std::int64_t Nanos(const struct statx_timestamp& time) { return Nanos(time.tv_sec, time.tv_nsec); }
 
 char TypeFlag(std::uint32_t mode) {
   switch (mode & S_IFMT) {
@@ -63,9 +64,9 @@ std::string Beneath(const std::string& path, const std::string& name) { return a
 
 std::string DigestText(absl::string_view bytes) { return absl::StrCat("sha256:", absl::BytesToHexString(bytes)); }
 
-void ChecksumTree::Begin(std::function<absl::StatusOr<std::string>()> root, bool root_counts, WorkerPool* pool) {
+void ChecksumTree::Begin(std::function<absl::StatusOr<std::string>()> root, Origin origin, WorkerPool* pool) {
   root_path_ = std::move(root);
-  root_counts_ = root_counts;
+  origin_ = origin;
   pool_ = pool;
   if (!immutable_ || pass_ == 0) {
     ++pass_;
@@ -82,19 +83,29 @@ absl::Status ChecksumTree::OpenRoot() {
   if (root_fd_.valid()) return absl::OkStatus();
   ASSIGN_OR_RETURN(const std::string path, root_path_());
   ASSIGN_OR_RETURN(root_fd_, os::OpenDirectory(path));
-  ASSIGN_OR_RETURN(const struct stat status, os::Stat(root_fd_.get()));
-  Refresh(&root_, status);
+  ASSIGN_OR_RETURN(const Seen seen, Look(root_fd_.get(), ""));
+  Refresh(&root_, seen);
   return absl::OkStatus();
 }
 
-// Takes in what lstat says; drops what it disproves.
-void ChecksumTree::Refresh(ChecksumNode* node, const struct stat& status) {
-  const FileIdentity identity{status.st_ino, status.st_size, Nanos(status.st_mtim), Nanos(status.st_ctim)};
-  const ChecksumNode::Header header{status.st_mode, status.st_uid, status.st_gid, static_cast<std::uint64_t>(status.st_rdev)};
+// The file `name`, or the directory itself when it is empty.
+absl::StatusOr<ChecksumTree::Seen> ChecksumTree::Look(int directory, const std::string& name) const {
+  const bool by_birth = origin_ == Origin::kClientDirectory;
+  struct statx status;
+  const int flags = AT_SYMLINK_NOFOLLOW | (name.empty() ? AT_EMPTY_PATH : 0);
+  const unsigned mask = STATX_BASIC_STATS | (by_birth ? STATX_BTIME : 0);
+  if (::statx(directory, name.c_str(), flags, mask, &status) != 0) return ErrnoError(absl::StrCat("stat ", name));
+  const bool has_birth = by_birth && (status.stx_mask & STATX_BTIME) != 0 && !S_ISDIR(status.stx_mode);
+  return Seen{
+      {status.stx_mode, status.stx_uid, status.stx_gid, makedev(status.stx_rdev_major, status.stx_rdev_minor)},
+      {status.stx_ino, static_cast<std::int64_t>(status.stx_size), Nanos(status.stx_mtime), Nanos(has_birth ? status.stx_btime : status.stx_ctime)}};
+}
+
+// Takes in what was seen; drops what it disproves.
+void ChecksumTree::Refresh(ChecksumNode* node, const Seen& seen) {
+  const auto& [header, identity] = seen;
   // A directory's ctime changes with its entries, its header does not.
-  const bool same = node->IsDirectory() ? node->header.mode == header.mode && node->header.uid == header.uid && node->header.gid == header.gid &&
-                                              node->identity.ctime_ns == identity.ctime_ns
-                                        : node->identity == identity;
+  const bool same = node->header == header && (node->IsDirectory() ? node->identity.changed_ns == identity.changed_ns : node->identity == identity);
   if (immutable_ && node->header.mode != 0) return;
   if (!same) {
     node->digest.clear();
@@ -122,20 +133,19 @@ absl::Status ChecksumTree::ListOne(ChecksumNode* node, const std::string& path) 
   node->children.reserve(entries.size());
   auto old = before.begin();
   for (os::DirectoryEntry& entry : entries) {
-    struct stat status;
-    if (::fstatat(fd.get(), entry.name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0)
-      return ErrnoError(absl::StrCat("stat ", Beneath(path, entry.name)));
-    if (IsWhiteout(status)) continue;
+    absl::StatusOr<Seen> seen = Look(fd.get(), entry.name);
+    if (!seen.ok()) return Annotate(seen.status(), path);
+    if (S_ISCHR(seen->header.mode) && seen->header.device == 0) continue;  // a whiteout
     while (old != before.end() && (*old)->name < entry.name) ++old;
     std::unique_ptr<ChecksumNode> child;
-    if (old != before.end() && (*old)->name == entry.name && ((*old)->header.mode & S_IFMT) == (status.st_mode & S_IFMT)) {
+    if (old != before.end() && (*old)->name == entry.name && ((*old)->header.mode & S_IFMT) == (seen->header.mode & S_IFMT)) {
       child = std::move(*old++);
     } else {
       child = std::make_unique<ChecksumNode>();
       child->name = std::move(entry.name);
       ++nodes_;
     }
-    Refresh(child.get(), status);
+    Refresh(child.get(), *seen);
     if (child->IsLink() && child->link.empty()) {
       ASSIGN_OR_RETURN(child->link, os::ReadLink(fd.get(), child->name));
     }
@@ -193,7 +203,7 @@ absl::StatusOr<ChecksumNode*> ChecksumTree::Resolve(absl::string_view path, bool
 }
 
 absl::Status ChecksumTree::HashOne(ChecksumNode* node, const std::string& path) const {
-  if (node == &root_ && !root_counts_) {
+  if (node == &root_ && origin_ == Origin::kClientDirectory) {
     node->digest = codec::Sha256().FinishBytes();
     return absl::OkStatus();
   }
@@ -221,7 +231,7 @@ absl::Status ChecksumTree::HashOne(ChecksumNode* node, const std::string& path) 
     }
   }
   node->digest = hash.FinishBytes();
-  if (node->identity.ctime_ns > Nanos(now) - kRacyNs) node->identity.ctime_ns = -1;
+  if (origin_ == Origin::kLayers && node->identity.changed_ns > Nanos(now.tv_sec, now.tv_nsec) - kRacyNs) node->identity.changed_ns = -1;
   return absl::OkStatus();
 }
 

@@ -22,10 +22,12 @@
 
 namespace cachalot::snapshot {
 
-// What tells that a file is still the same without reading it.
+// What tells that a file is still the same without reading it. In a client's directory, whose files are replaced but never changed, the
+// time of the inode's birth: there the ctime only tells that a COPY has linked the file.
 struct FileIdentity {
   std::uint64_t inode = 0;
-  std::int64_t size = 0, mtime_ns = 0, ctime_ns = -1;  // ctime -1: unknown
+  std::int64_t size = 0, mtime_ns = 0;
+  std::int64_t changed_ns = -1;  // ctime or birth; -1: unknown
 
   friend bool operator==(const FileIdentity&, const FileIdentity&) = default;
 };
@@ -35,12 +37,13 @@ struct ChecksumNode {
   struct Header {
     std::uint32_t mode = 0, uid = 0, gid = 0;
     std::uint64_t device = 0;
+    friend bool operator==(const Header&, const Header&) = default;
   } header;
   std::string link;         // a symlink's target
   std::string digest;       // 32 bytes, or empty: not computed
   std::string tree_digest;  // of a directory with all beneath; empty: not computed
   FileIdentity identity;
-  std::uint32_t listed = 0;  // the pass in which the children were read; 0: never
+  std::uint32_t listed = 0;                             // the pass in which the children were read; 0: never
   std::vector<std::unique_ptr<ChecksumNode>> children;  // sorted by name
 
   bool IsDirectory() const { return S_ISDIR(header.mode); }
@@ -53,9 +56,10 @@ class ChecksumTree {
   // A tree that nothing changes any more is read once; another is listed anew in each pass.
   explicit ChecksumTree(bool immutable) : immutable_(immutable) {}
 
-  // Begins a pass over the files at the directory that `root` gives when it is needed. `root_counts` is false when the root's own
-  // header does not matter (a client's directory has none that travels).
-  void Begin(std::function<absl::StatusOr<std::string>()> root, bool root_counts, WorkerPool* pool);
+  // What the files are: layers, or a client's directory, whose root has no header that travels.
+  enum class Origin { kLayers, kClientDirectory };
+  // Begins a pass over the files at the directory that `root` gives when it is needed.
+  void Begin(std::function<absl::StatusOr<std::string>()> root, Origin origin, WorkerPool* pool);
   // Lets go of the files.
   void End();
 
@@ -80,7 +84,12 @@ class ChecksumTree {
  private:
   absl::Status OpenRoot();
   absl::Status ListOne(ChecksumNode* node, const std::string& path);
-  void Refresh(ChecksumNode* node, const struct stat& status);
+  struct Seen {  // what statx says of a file
+    ChecksumNode::Header header;
+    FileIdentity identity;
+  };
+  absl::StatusOr<Seen> Look(int directory, const std::string& name) const;
+  void Refresh(ChecksumNode* node, const Seen& seen);
   void CollectBeneath(ChecksumNode* node, const std::string& path, std::vector<std::pair<ChecksumNode*, std::string>>* nodes);
   const std::string& Combine(ChecksumNode* node);
   absl::Status HashOne(ChecksumNode* node, const std::string& path) const;
@@ -88,7 +97,7 @@ class ChecksumTree {
   const bool immutable_;
   std::function<absl::StatusOr<std::string>()> root_path_;
   UniqueFd root_fd_;
-  bool root_counts_ = true;
+  Origin origin_ = Origin::kLayers;
   WorkerPool* pool_ = nullptr;
   std::uint32_t pass_ = 0;
   ChecksumNode root_;
