@@ -29,6 +29,11 @@ expect '>>> COPY nothing-here /x' "$work/missing.log"
 attempt stage 'COPY --from=nowhere:9.9 /a /b'
 expect 'nowhere:9.9' "$work/stage.log"
 
+start_registry  # any server with a known answer will do
+attempt digest "ADD --checksum=sha256:$(printf '0%.0s' {1..64}) http://$registry/v2/ /answer"
+expect "digest mismatch for http://$registry/v2/: sha256:$(curl -fs "http://$registry/v2/" | sha256sum | cut -d' ' -f1)" "$work/digest.log"
+expect '>>> ADD --checksum' "$work/digest.log"
+
 printf 'FROM 127.0.0.1:1/nothing\n' > "$work/context/Dockerfile"
 ! build "$work/context" >"$work/registry.log" 2>&1 || fail "an unreachable registry"
 expect '127.0.0.1:1/nothing' "$work/registry.log"

@@ -184,7 +184,7 @@ absl::Status Compiler::AddGitSource(CopyJob* job, const std::string& source) con
   options.keep_git_dir = git->keep_git_dir.value_or(job->keep_git_dir.value_or(false));
   if (options.checksum.empty()) options.checksum = job->checksum;
   options.mtime.clear();
-  options.constraints.Named(job->step_name);
+  options.constraints = At(job->instruction->lines).Named(job->step_name);
   llb::FileCopy copy = job->like;
   copy.src = "/";
   job->actions.Copy(llb::Git(git->remote, options), std::move(copy));
@@ -199,7 +199,7 @@ absl::Status Compiler::AddWebSource(CopyJob* job, const std::string& source) con
     ASSIGN_OR_RETURN(const oci::Digest digest, oci::Digest::Parse(job->checksum));
     options.checksum = digest.str();
   }
-  options.constraints.Named(job->step_name).Described("com.docker.dockerfile.v1.command", "");
+  options.constraints = At(job->instruction->lines).Named(job->step_name).Described("com.docker.dockerfile.v1.command", "");
   llb::FileCopy copy = job->like;
   copy.src = options.filename;
   copy.attempt_unpack = job->unpack.value_or(false);
