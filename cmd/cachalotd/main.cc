@@ -1,4 +1,6 @@
 // cachalotd: the build daemon. Speaks BuildKit's API; takes buildkitd's flags and configuration.
+#include <google/protobuf/stubs/logging.h>
+
 #include <cstdlib>
 #include <iostream>
 
@@ -38,6 +40,7 @@ absl::Status Run(const daemon::Settings& settings, daemon::StopSignal& stop) {
 
 int Main(int argc, char** argv) {
   setenv("GRPC_ENABLE_FORK_SUPPORT", "false", 1);
+  google::protobuf::SetLogHandler(nullptr);  // it would print what clients send
   const auto command_line = daemon::ParseCommandLine(argc, argv);
   if (!command_line.ok()) {
     std::cerr << argv[0] << ": " << command_line.status().message() << "\n";

@@ -13,6 +13,7 @@ namespace {
 constexpr char kOpPayload[] = "cachalot/op";
 constexpr char kDescriptionPayload[] = "cachalot/description";
 constexpr char kSourcesPayload[] = "cachalot/sources";
+constexpr char kDenyPayload[] = "cachalot/deny-messages";
 
 using oci::Json;
 
@@ -73,6 +74,9 @@ ErrorDetails DetailsOf(const absl::Status& status) {
   if (const std::string text = PayloadOf(status, kSourcesPayload); !text.empty()) {
     for (SourceExcerpt& excerpt : ReadExcerpts(text)) details.sources.push_back(std::move(excerpt));
   }
+  if (const std::string text = PayloadOf(status, kDenyPayload); !text.empty()) {
+    for (const Json& message : Json::parse(text, nullptr, false)) details.deny_messages.push_back(Unescape(message));
+  }
   return details;
 }
 
@@ -80,9 +84,10 @@ void AttachVertex(absl::Status& status, const llb::Vertex& vertex) {
   if (status.ok() || status.GetPayload(kOpPayload).has_value()) return;
   status.SetPayload(kOpPayload, absl::Cord(vertex.op_bytes));
   status.SetPayload(kDescriptionPayload, absl::Cord(oci::DumpGo(Json(vertex.metadata.description))));
-  for (const llb::SourceLocation& location : vertex.locations) {
-    if (location.info == nullptr) continue;
-    AttachSource(status, {location.info->filename, location.info->data, location.info->language, location.info->definition, location.ranges});
+  for (auto location = vertex.locations.rbegin(); location != vertex.locations.rend(); ++location) {
+    if (location->info == nullptr) continue;
+    const llb::SourceInfo& info = *location->info;
+    AttachSource(status, {info.filename, info.data, info.language, info.definition, location->ranges});
   }
 }
 
@@ -92,6 +97,13 @@ void AttachSource(absl::Status& status, const SourceExcerpt& source) {
   Json sources = known.empty() ? Json::array() : Json::parse(known, nullptr, false);
   sources.push_back(ExcerptJson(source));
   status.SetPayload(kSourcesPayload, absl::Cord(sources.dump()));
+}
+
+void AttachDenyMessages(absl::Status& status, const std::vector<std::string>& messages) {
+  if (status.ok() || messages.empty()) return;
+  Json json = Json::array();
+  for (const std::string& message : messages) json.push_back(absl::Base64Escape(message));
+  status.SetPayload(kDenyPayload, absl::Cord(json.dump()));
 }
 
 }  // namespace cachalot::build

@@ -22,9 +22,10 @@ struct ErrorDetails {
   std::string vertex;  // digest of the failed vertex, empty when the failure belongs to none
   std::string op;      // serialized pb.Op of it
   std::map<std::string, std::string> description;
-  std::optional<int> exit_code;        // of the failed process
-  std::optional<int> file_action;      // index of the failed file action
-  std::vector<SourceExcerpt> sources;  // where the failed step is written
+  std::optional<int> exit_code;            // of the failed process
+  std::optional<int> file_action;          // index of the failed file action
+  std::vector<SourceExcerpt> sources;      // where the failed step is written: a step with several places, the last given first
+  std::vector<std::string> deny_messages;  // what the client's policy said about a source that it denied
 };
 
 // The details attached to `status`; all empty when there are none.
@@ -34,5 +35,6 @@ ErrorDetails DetailsOf(const absl::Status& status);
 void AttachVertex(absl::Status& status, const llb::Vertex& vertex);
 // Attaches one place in a source file, for errors of frontends (a syntax error in a Dockerfile).
 void AttachSource(absl::Status& status, const SourceExcerpt& source);
+void AttachDenyMessages(absl::Status& status, const std::vector<std::string>& messages);
 
 }  // namespace cachalot::build

@@ -1,12 +1,21 @@
 #include "daemon/rpc_error.h"
 
 #include <google/protobuf/util/json_util.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <iterator>
 
 #include "absl/strings/cord.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "build/errors.h"
 #include "buildkit/gateway.pb.h"
+#include "buildkit/policysession.pb.h"
+#include "buildkit/stack.pb.h"
+#include "daemon/version.h"
 
 namespace cachalot::daemon {
 
@@ -44,6 +53,7 @@ errdefs::Source SourceDetail(const build::SourceExcerpt& excerpt) {
   info->set_filename(excerpt.filename);
   info->set_data(excerpt.data);
   info->set_language(excerpt.language);
+  if (!excerpt.definition.empty()) info->mutable_definition()->ParseFromString(excerpt.definition);
   for (const auto& range : excerpt.ranges) {
     auto* message = source.add_ranges();
     message->mutable_start()->set_line(range.start_line);
@@ -54,6 +64,43 @@ errdefs::Source SourceDetail(const build::SourceExcerpt& excerpt) {
   return source;
 }
 
+std::vector<std::string> CommandLineOfProcess() {
+  std::ifstream file("/proc/self/cmdline", std::ios::binary);
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  return absl::StrSplit(text, '\0', absl::SkipEmpty());
+}
+
+// Which process an error comes from: clients print it with the traces of their own. Errors as values know no frames.
+void AddOrigin(google::rpc::Status& status) {
+  static const auto& origin = *[] {
+    auto* stack = new stack::Stack;
+    for (const std::string& argument : CommandLineOfProcess()) stack->add_cmdline(argument);
+    stack->set_pid(getpid());
+    stack->set_version(kProtocolVersion);
+    stack->set_revision(absl::StrCat("cachalot-", kVersion));
+    return stack;
+  }();
+  AddDetail(status, "stack.Stack", origin);
+}
+
+void AddDenial(google::rpc::Status& status, const std::vector<std::string>& messages) {
+  namespace policy = moby::buildkit::v1::sourcepolicy;
+  policy::policysession::DecisionResponse decision;
+  decision.set_action(policy::DENY);
+  for (const std::string& message : messages) decision.add_denymessages()->set_message(message);
+  AddDetail(status, "policysession.DecisionResponse", decision);
+}
+
+// Rooms that know a detail of the protocol attach it in its final form, under its name in the type registry.
+void AddAttachedDetails(google::rpc::Status& status, const absl::Status& error) {
+  error.ForEachPayload([&](absl::string_view type, const absl::Cord& payload) {
+    if (!absl::StartsWith(type, kTypePrefix)) return;
+    auto* any = status.add_details();
+    any->set_type_url(std::string(type));
+    any->set_value(std::string(payload));
+  });
+}
+
 void AddBuildDetails(google::rpc::Status& status, const build::ErrorDetails& details) {
   for (const auto& excerpt : details.sources) {
     AddDetail(status, "errdefs.Source", SourceDetail(excerpt));
@@ -61,6 +108,7 @@ void AddBuildDetails(google::rpc::Status& status, const build::ErrorDetails& det
   if (!details.vertex.empty()) {
     errdefs::Vertex vertex;
     vertex.set_digest(details.vertex);
+    AddOrigin(status);
     AddDetail(status, "errdefs.Vertex", vertex);
   }
   if (!details.op.empty()) {
@@ -78,6 +126,7 @@ void AddBuildDetails(google::rpc::Status& status, const build::ErrorDetails& det
     exit.set_code(static_cast<std::uint32_t>(*details.exit_code));
     AddDetail(status, "gatewayapi.ExitMessage", exit);
   }
+  if (!details.deny_messages.empty()) AddDenial(status, details.deny_messages);
 }
 
 }  // namespace
@@ -96,6 +145,7 @@ google::rpc::Status EncodeError(const absl::Status& error) {
     }
   }
   AddBuildDetails(status, build::DetailsOf(error));
+  AddAttachedDetails(status, error);
   return status;
 }
 

@@ -35,6 +35,37 @@ TEST(RpcError, CarriesSourcesAsClientsReadThem) {
   EXPECT_EQ(json["ranges"][0]["end"]["character"], 14);
 }
 
+TEST(RpcError, CarriesTheDefinitionOfASource) {
+  pb::Definition definition;
+  definition.add_def("op");
+  absl::Status error = absl::InternalError("failed");
+  build::AttachSource(error, {"Dockerfile", "FROM scratch\n", "Dockerfile", definition.SerializeAsString(), {}});
+  const google::rpc::Status message = EncodeError(error);
+  ASSERT_EQ(message.details_size(), 1);
+  EXPECT_EQ(nlohmann::json::parse(message.details(0).value())["info"]["definition"]["def"][0], "b3A=");
+}
+
+TEST(RpcError, PassesDetailsThroughThatAreInTheirFinalForm) {
+  absl::Status error = absl::UnimplementedError("unsupported request x");
+  error.SetPayload("github.com/moby/buildkit/errdefs.Subrequest+json", absl::Cord(R"({"name":"x"})"));
+  error.SetPayload("cachalot/of-our-own", absl::Cord("y"));
+  const google::rpc::Status message = EncodeError(error);
+  ASSERT_EQ(message.details_size(), 1);
+  EXPECT_EQ(message.details(0).type_url(), "github.com/moby/buildkit/errdefs.Subrequest+json");
+  EXPECT_EQ(message.details(0).value(), R"({"name":"x"})");
+}
+
+TEST(RpcError, SaysWhyAPolicyDenied) {
+  absl::Status error = absl::InternalError("source \"x\" not allowed by policy: action DENY");
+  build::AttachDenyMessages(error, {"use \"y\""});
+  const google::rpc::Status message = EncodeError(error);
+  ASSERT_EQ(message.details_size(), 1);
+  EXPECT_EQ(message.details(0).type_url(), "github.com/moby/buildkit/policysession.DecisionResponse+json");
+  const auto json = nlohmann::json::parse(message.details(0).value());
+  EXPECT_EQ(json["action"], "DENY");
+  EXPECT_EQ(json["denyMessages"][0]["message"], "use \"y\"");
+}
+
 TEST(RpcError, RoundTripsThroughTheWire) {
   const absl::Status received = FromGrpcStatus(ToBuildFailure(FailedStep()));
   EXPECT_EQ(received.code(), absl::StatusCode::kUnknown);
