@@ -97,7 +97,7 @@ absl::StatusOr<llb::FrontendResult> Bridge::Solve(const llb::SolveRequest& reque
   } else if (!request.definition.empty()) {
     absl::StatusOr<llb::Edge> edge = llb::LoadDefinition(request.definition);
     if (!edge.ok()) return Annotate(edge.status(), "failed to load LLB");
-    ASSIGN_OR_RETURN(result.ref, core_->NewRef(*std::move(edge)));
+    ASSIGN_OR_RETURN(result.ref, core_->NewRef(*std::move(edge), request.policies));
   }
   if (request.evaluate) {
     std::vector<llb::RefPtr> refs;
@@ -108,7 +108,26 @@ absl::StatusOr<llb::FrontendResult> Bridge::Solve(const llb::SolveRequest& reque
   return result;
 }
 
+absl::Status Bridge::ApplyPolicy(llb::SourceOp& source, const llb::ResolveOptions& options) {
+  SourcePolicy& policy = core_->policy();
+  if (policy.empty(options.policies)) return absl::OkStatus();
+  Bridge metadata(core_, Policies::kRules);
+  const absl::Status verdict = policies_ == Policies::kRules ? policy.ApplyRules(source, options.policies)
+                                                             : policy.Apply(source, options.platform, options.policies, metadata, core_->cancel());
+  return Annotate(verdict, "could not resolve image due to policy");
+}
+
 absl::StatusOr<llb::ResolvedImage> Bridge::ResolveImage(const std::string& ref, const llb::ResolveOptions& options) {
+  llb::SourceOp source{absl::StrCat(kImageScheme, ref), {}};
+  RETURN_IF_ERROR(ApplyPolicy(source, options));
+  absl::string_view allowed = source.identifier;
+  if (!absl::ConsumePrefix(&allowed, kImageScheme)) {
+    return absl::FailedPreconditionError(absl::StrCat("the source policy turned the image ", ref, " into ", source.identifier));
+  }
+  return ResolveAllowedImage(std::string(allowed), options);
+}
+
+absl::StatusOr<llb::ResolvedImage> Bridge::ResolveAllowedImage(const std::string& ref, const llb::ResolveOptions& options) {
   const op::Environment& environment = *core_->environment();
   if (!options.store_id.empty()) return absl::UnimplementedError(absl::StrCat("OCI layouts of the client are not supported: ", ref));
   const oci::Platform platform = options.platform.has_value() ? oci::Normalize(*options.platform) : environment.platform;
@@ -122,10 +141,11 @@ absl::StatusOr<llb::ResolvedImage> Bridge::ResolveImage(const std::string& ref, 
 }
 
 absl::StatusOr<llb::SourceOp> Bridge::ResolveSource(const llb::SourceOp& source, const llb::ResolveOptions& options) {
-  absl::string_view ref = source.identifier;
-  if (!absl::ConsumePrefix(&ref, kImageScheme)) return source;
-  ASSIGN_OR_RETURN(const llb::ResolvedImage image, ResolveImage(std::string(ref), options));
   llb::SourceOp pinned = source;
+  RETURN_IF_ERROR(ApplyPolicy(pinned, options));
+  absl::string_view ref = pinned.identifier;
+  if (!absl::ConsumePrefix(&ref, kImageScheme)) return pinned;
+  ASSIGN_OR_RETURN(const llb::ResolvedImage image, ResolveAllowedImage(std::string(ref), options));
   ASSIGN_OR_RETURN(oci::Reference reference, oci::Reference::ParseNormalized(image.ref));
   reference.digest = image.digest;
   pinned.identifier = absl::StrCat(kImageScheme, reference.str());

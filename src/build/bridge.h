@@ -13,7 +13,9 @@ namespace cachalot::build {
 
 class Bridge : public llb::FrontendBridge {
  public:
-  explicit Bridge(std::shared_ptr<BuildCore> core) : core_(std::move(core)) {}
+  // Which source policies metadata is subject to: the client's verifier must not be asked about what it asks itself.
+  enum class Policies { kAll, kRules };
+  explicit Bridge(std::shared_ptr<BuildCore> core, Policies policies = Policies::kAll) : core_(std::move(core)), policies_(policies) {}
 
   absl::StatusOr<llb::FrontendResult> Solve(const llb::SolveRequest& request) override;
   absl::StatusOr<llb::ResolvedImage> ResolveImage(const std::string& ref, const llb::ResolveOptions& options) override;
@@ -27,10 +29,13 @@ class Bridge : public llb::FrontendBridge {
 
  private:
   absl::StatusOr<llb::FrontendResult> RunFrontend(const llb::SolveRequest& request);
+  absl::Status ApplyPolicy(llb::SourceOp& source, const llb::ResolveOptions& options);
+  absl::StatusOr<llb::ResolvedImage> ResolveAllowedImage(const std::string& ref, const llb::ResolveOptions& options);
   // The ref's tree, with its files there.
   absl::StatusOr<snapshot::SnapshotPtr> Files(const llb::RefPtr& ref, solver::ResultPtr& hold);
 
   const std::shared_ptr<BuildCore> core_;
+  const Policies policies_;
 };
 
 // Solves all refs of a result at once; their trees in the order of the refs.

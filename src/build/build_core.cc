@@ -5,6 +5,7 @@
 
 #include "base/status.h"
 #include "base/status_macros.h"
+#include "build/bridge.h"
 #include "build/errors.h"
 #include "op/result.h"
 
@@ -32,15 +33,21 @@ class BuildRef : public llb::Ref {
 
 }  // namespace
 
-BuildCore::BuildCore(op::EnvironmentPtr environment, Entitlements entitlements, solver::Solver& solver, CancelToken cancel)
+BuildCore::BuildCore(op::EnvironmentPtr environment, Entitlements entitlements, std::unique_ptr<SourcePolicy> policy, solver::Solver& solver,
+                     CancelToken cancel)
     : environment_(std::move(environment)),
+      policy_(std::move(policy)),
       loader_(environment_, std::move(entitlements)),
       cancel_(std::move(cancel)),
       job_(solver.NewJob(environment_->progress)) {}
 
-absl::StatusOr<llb::RefPtr> BuildCore::NewRef(llb::Edge edge) {
+absl::StatusOr<llb::RefPtr> BuildCore::NewRef(llb::Edge edge, const std::vector<policy::Policy>& policies) {
   solver::VertexPtr vertex;
   if (edge.vertex != nullptr) {
+    Bridge metadata(shared_from_this(), Bridge::Policies::kRules);
+    absl::StatusOr<llb::Edge> judged = policy_->Apply(edge, policies, metadata, cancel_);
+    if (!judged.ok()) return Annotate(judged.status(), "failed to load LLB");
+    edge = *std::move(judged);
     absl::StatusOr<solver::VertexPtr> loaded = loader_.Load(edge.vertex);
     if (!loaded.ok()) return Annotate(loaded.status(), "failed to load LLB");
     vertex = *std::move(loaded);

@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "base/cancel.h"
+#include "build/source_policy.h"
 #include "build/vertex_loader.h"
 #include "llb/frontend.h"
 #include "op/environment.h"
@@ -16,20 +17,24 @@ namespace cachalot::build {
 // Shared by the build and every ref that it hands out. Thread-safe.
 class BuildCore : public std::enable_shared_from_this<BuildCore> {
  public:
-  BuildCore(op::EnvironmentPtr environment, Entitlements entitlements, solver::Solver& solver, CancelToken cancel);
+  BuildCore(op::EnvironmentPtr environment, Entitlements entitlements, std::unique_ptr<SourcePolicy> policy, solver::Solver& solver,
+            CancelToken cancel);
 
-  // A ref for the graph beneath `edge`. Nothing is solved yet, but the graph is checked.
-  absl::StatusOr<llb::RefPtr> NewRef(llb::Edge edge);
+  // A ref for the graph beneath `edge`, as the build's source policies and the frontend's make it. Nothing is solved yet, but the
+  // graph is checked.
+  absl::StatusOr<llb::RefPtr> NewRef(llb::Edge edge, const std::vector<policy::Policy>& policies = {});
   // The tree of a ref of this build (null is scratch). Errors carry the failed vertex.
   absl::StatusOr<solver::ResultPtr> Solve(const llb::RefPtr& ref, const CancelToken& cancel);
   // The same without blocking. This outlives the call of `done`.
   void SolveAsync(const llb::RefPtr& ref, const CancelToken& cancel, solver::Job::Callback done);
 
   const op::EnvironmentPtr& environment() const { return environment_; }
+  SourcePolicy& policy() { return *policy_; }
   const CancelToken& cancel() const { return cancel_; }
 
  private:
   const op::EnvironmentPtr environment_;
+  const std::unique_ptr<SourcePolicy> policy_;
   VertexLoader loader_;
   const CancelToken cancel_;
   const std::unique_ptr<solver::Job> job_;

@@ -97,7 +97,8 @@ absl::Status BuildRun::Prepare() {
     nested->NotifyAll();
     return result;
   };
-  core_ = std::make_shared<BuildCore>(std::move(environment), entitlements_, solver_, cancel_);
+  auto policy = std::make_unique<SourcePolicy>(request_.source_policies, request_.source_verifier);
+  core_ = std::make_shared<BuildCore>(std::move(environment), entitlements_, std::move(policy), solver_, cancel_);
   *core = core_;
   return absl::OkStatus();
 }

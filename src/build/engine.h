@@ -11,7 +11,9 @@
 
 #include "absl/status/statusor.h"
 #include "base/cancel.h"
+#include "build/source_verifier.h"
 #include "llb/frontend.h"
+#include "policy/policy.h"
 #include "registry/client.h"
 #include "runtime/runtime.h"
 #include "session/session.h"
@@ -50,6 +52,8 @@ struct BuildRequest {
   std::vector<std::string> entitlements;
   bool internal = false;
   bool session_exporter = false;
+  std::vector<policy::Policy> source_policies;
+  std::shared_ptr<SourceVerifier> source_verifier;  // null: the policies decide alone
 };
 
 struct BuildResponse {

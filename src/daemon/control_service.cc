@@ -8,6 +8,7 @@
 #include "absl/strings/strip.h"
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "daemon/policy_session.h"
 #include "daemon/rpc_error.h"
 #include "daemon/translate_progress.h"
 #include "daemon/translate_solve.h"
@@ -75,6 +76,9 @@ ControlService::Unary ControlService::Solve(Context* context, const control::Sol
     auto decoded = DecodeSolve(*request);
     if (!decoded.ok()) {
       return ToBuildFailure(decoded.status());
+    }
+    if (!request->sourcepolicysession().empty()) {
+      decoded->source_verifier = std::make_shared<SessionVerifier>(engine_.sessions(), request->sourcepolicysession());
     }
     LogDebug("solve ", decoded->ref, " begins, frontend \"", decoded->frontend, "\"");
     history_.Started(*decoded);

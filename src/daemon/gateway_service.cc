@@ -42,7 +42,8 @@ absl::StatusOr<llb::RefPtr> FindRef(build::GatewayBuild& build, const std::strin
 }
 
 absl::Status Solve(build::GatewayBuild& build, const gateway::SolveRequest& request, gateway::SolveResponse* response) {
-  ASSIGN_OR_RETURN(const llb::FrontendResult result, build.bridge().Solve(DecodeGatewaySolve(request)));
+  ASSIGN_OR_RETURN(const llb::SolveRequest decoded, DecodeGatewaySolve(request));
+  ASSIGN_OR_RETURN(const llb::FrontendResult result, build.bridge().Solve(decoded));
   if (!result.refs.empty() && !request.allowresultreturn()) {
     return absl::FailedPreconditionError("solve did not return default result");
   }
@@ -55,7 +56,8 @@ absl::Status Solve(build::GatewayBuild& build, const gateway::SolveRequest& requ
 
 absl::Status ResolveImage(llb::FrontendBridge& bridge, absl::string_view name, const gateway::ResolveSourceMetaRequest& request,
                           gateway::ResolveSourceMetaResponse* response) {
-  ASSIGN_OR_RETURN(const llb::ResolvedImage image, bridge.ResolveImage(std::string(name), DecodeResolve(request)));
+  ASSIGN_OR_RETURN(const llb::ResolveOptions options, DecodeResolve(request));
+  ASSIGN_OR_RETURN(const llb::ResolvedImage image, bridge.ResolveImage(std::string(name), options));
   *response->mutable_source() = request.source();
   response->mutable_image()->set_digest(image.digest.str());
   if (!request.image().noconfig()) {
@@ -64,8 +66,10 @@ absl::Status ResolveImage(llb::FrontendBridge& bridge, absl::string_view name, c
   return absl::OkStatus();
 }
 
-absl::Status ResolveSource(llb::FrontendBridge& bridge, const gateway::ResolveSourceMetaRequest& request,
-                           gateway::ResolveSourceMetaResponse* response) {
+}  // namespace
+
+absl::Status ResolveSourceMeta(llb::FrontendBridge& bridge, const gateway::ResolveSourceMetaRequest& request,
+                               gateway::ResolveSourceMetaResponse* response) {
   if (!request.has_source()) {
     return absl::InvalidArgumentError("source is required");
   }
@@ -74,13 +78,12 @@ absl::Status ResolveSource(llb::FrontendBridge& bridge, const gateway::ResolveSo
     return ResolveImage(bridge, name, request, response);
   }
   const llb::SourceOp source{request.source().identifier(), {request.source().attrs().begin(), request.source().attrs().end()}};
-  ASSIGN_OR_RETURN(const llb::SourceOp pinned, bridge.ResolveSource(source, DecodeResolve(request)));
+  ASSIGN_OR_RETURN(const llb::ResolveOptions options, DecodeResolve(request));
+  ASSIGN_OR_RETURN(const llb::SourceOp pinned, bridge.ResolveSource(source, options));
   response->mutable_source()->set_identifier(pinned.identifier);
   response->mutable_source()->mutable_attrs()->insert(pinned.attrs.begin(), pinned.attrs.end());
   return absl::OkStatus();
 }
-
-}  // namespace
 
 template <typename Work>
 GatewayService::Unary GatewayService::WithGateway(Context* context, const char* method, Work work) {
@@ -111,7 +114,8 @@ GatewayService::Unary GatewayService::Solve(Context* context, const gateway::Sol
 GatewayService::Unary GatewayService::ResolveImageConfig(Context* context, const gateway::ResolveImageConfigRequest* request,
                                                          gateway::ResolveImageConfigResponse* response) {
   return WithGateway(context, "ResolveImageConfig", [=](build::GatewayBuild& build) -> absl::Status {
-    ASSIGN_OR_RETURN(llb::ResolvedImage image, build.bridge().ResolveImage(request->ref(), DecodeResolve(*request)));
+    ASSIGN_OR_RETURN(const llb::ResolveOptions options, DecodeResolve(*request));
+    ASSIGN_OR_RETURN(llb::ResolvedImage image, build.bridge().ResolveImage(request->ref(), options));
     response->set_ref(std::move(image.ref));
     response->set_digest(image.digest.str());
     response->set_config(std::move(image.config));
@@ -121,7 +125,8 @@ GatewayService::Unary GatewayService::ResolveImageConfig(Context* context, const
 
 GatewayService::Unary GatewayService::ResolveSourceMeta(Context* context, const gateway::ResolveSourceMetaRequest* request,
                                                         gateway::ResolveSourceMetaResponse* response) {
-  return WithGateway(context, "ResolveSourceMeta", [=](build::GatewayBuild& build) { return ResolveSource(build.bridge(), *request, response); });
+  return WithGateway(context, "ResolveSourceMeta",
+                     [=](build::GatewayBuild& build) { return daemon::ResolveSourceMeta(build.bridge(), *request, response); });
 }
 
 GatewayService::Unary GatewayService::ReadFile(Context* context, const gateway::ReadFileRequest* request, gateway::ReadFileResponse* response) {

@@ -7,6 +7,10 @@
 
 namespace cachalot::daemon {
 
+// What a frontend, or a client's policy, wants to know about a source. Errors are the bridge's.
+absl::Status ResolveSourceMeta(llb::FrontendBridge& bridge, const moby::buildkit::v1::frontend::ResolveSourceMetaRequest& request,
+                               moby::buildkit::v1::frontend::ResolveSourceMetaResponse* response);
+
 // Calls carry the build's ref as metadata `buildkit-controlapi-buildid`; they wait for that build to start. The container calls
 // (NewContainer, ExecProcess, ...) answer UNIMPLEMENTED.
 class GatewayService final : public moby::buildkit::v1::frontend::LLBBridge::CallbackService {

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/status_macros.h"
+#include "daemon/translate_policy.h"
 #include "daemon/translate_solve.h"
 #include "llb/caps.h"
 #include "llb/definition.h"
@@ -90,7 +91,7 @@ absl::Status DecodeRefs(const gateway::Result& message, build::GatewayBuild& bui
 
 }  // namespace
 
-llb::SolveRequest DecodeGatewaySolve(const gateway::SolveRequest& message) {
+absl::StatusOr<llb::SolveRequest> DecodeGatewaySolve(const gateway::SolveRequest& message) {
   llb::SolveRequest request;
   if (message.has_definition()) {
     request.definition = message.definition().SerializeAsString();
@@ -101,6 +102,7 @@ llb::SolveRequest DecodeGatewaySolve(const gateway::SolveRequest& message) {
     request.inputs[name] = definition.SerializeAsString();
   }
   request.evaluate = message.evaluate();
+  ASSIGN_OR_RETURN(request.policies, DecodePolicies(message.sourcepolicies()));
   return request;
 }
 
@@ -140,25 +142,27 @@ absl::StatusOr<llb::FrontendResult> DecodeResult(const gateway::Result& message,
   return result;
 }
 
-llb::ResolveOptions DecodeResolve(const gateway::ResolveImageConfigRequest& message) {
+absl::StatusOr<llb::ResolveOptions> DecodeResolve(const gateway::ResolveImageConfigRequest& message) {
   llb::ResolveOptions options;
   if (message.has_platform()) {
     options.platform = DecodePlatform(message.platform());
   }
   options.resolve_mode = message.resolvemode();
   options.log_name = message.logname();
+  ASSIGN_OR_RETURN(options.policies, DecodePolicies(message.sourcepolicies()));
   options.store_session = message.sessionid();
   options.store_id = message.storeid();
   return options;
 }
 
-llb::ResolveOptions DecodeResolve(const gateway::ResolveSourceMetaRequest& message) {
+absl::StatusOr<llb::ResolveOptions> DecodeResolve(const gateway::ResolveSourceMetaRequest& message) {
   llb::ResolveOptions options;
   if (message.has_platform()) {
     options.platform = DecodePlatform(message.platform());
   }
   options.resolve_mode = message.resolvemode();
   options.log_name = message.logname();
+  ASSIGN_OR_RETURN(options.policies, DecodePolicies(message.sourcepolicies()));
   return options;
 }
 

@@ -7,7 +7,7 @@
 
 namespace cachalot::daemon {
 
-llb::SolveRequest DecodeGatewaySolve(const moby::buildkit::v1::frontend::SolveRequest& message);
+absl::StatusOr<llb::SolveRequest> DecodeGatewaySolve(const moby::buildkit::v1::frontend::SolveRequest& message);
 // Refs of the result are kept in `gateway`, under the ids that the message gives them. `with_definitions`: the client takes
 // references with their definitions ("proto.refarray").
 void EncodeResult(const llb::FrontendResult& result, bool with_definitions, build::GatewayBuild& gateway,
@@ -15,8 +15,8 @@ void EncodeResult(const llb::FrontendResult& result, bool with_definitions, buil
 // NOT_FOUND for an id that the gateway does not know.
 absl::StatusOr<llb::FrontendResult> DecodeResult(const moby::buildkit::v1::frontend::Result& message, build::GatewayBuild& gateway);
 
-llb::ResolveOptions DecodeResolve(const moby::buildkit::v1::frontend::ResolveImageConfigRequest& message);
-llb::ResolveOptions DecodeResolve(const moby::buildkit::v1::frontend::ResolveSourceMetaRequest& message);
+absl::StatusOr<llb::ResolveOptions> DecodeResolve(const moby::buildkit::v1::frontend::ResolveImageConfigRequest& message);
+absl::StatusOr<llb::ResolveOptions> DecodeResolve(const moby::buildkit::v1::frontend::ResolveSourceMetaRequest& message);
 
 void EncodeStat(const llb::FileStat& stat, fsutil::types::Stat* message);
 void EncodeCaps(moby::buildkit::v1::frontend::PongResponse* message);

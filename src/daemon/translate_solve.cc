@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "base/status_macros.h"
 #include "daemon/timestamps.h"
+#include "daemon/translate_policy.h"
 #include "daemon/version.h"
 
 namespace cachalot::daemon {
@@ -97,6 +98,10 @@ absl::StatusOr<build::BuildRequest> DecodeSolve(const control::SolveRequest& mes
   request.entitlements.assign(message.entitlements().begin(), message.entitlements().end());
   request.internal = message.internal();
   request.session_exporter = message.enablesessionexporter();
+  if (message.has_sourcepolicy()) {
+    ASSIGN_OR_RETURN(policy::Policy policy, DecodePolicy(message.sourcepolicy()));
+    request.source_policies.push_back(std::move(policy));
+  }
   return request;
 }
 

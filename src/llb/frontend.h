@@ -14,6 +14,7 @@
 #include "llb/op.h"
 #include "oci/digest.h"
 #include "oci/platform.h"
+#include "policy/policy.h"
 
 namespace cachalot::llb {
 
@@ -62,6 +63,7 @@ struct ResolveOptions {
   std::string resolve_mode;  // "default", "local" (prefer local), "pull"; empty is default
   std::string log_name;      // a vertex with this name shows the resolution
   std::string store_session, store_id;  // for OCI layouts: where the client keeps them
+  std::vector<policy::Policy> policies;  // that the frontend adds to the build's own
 };
 struct ResolvedImage {
   std::string ref;        // the reference in full, possibly rewritten by policy
@@ -75,6 +77,7 @@ struct SolveRequest {
   std::map<std::string, std::string> options;
   std::map<std::string, Definition> inputs;
   bool evaluate = false;
+  std::vector<policy::Policy> policies;  // that the frontend adds to the build's own, for the sources of `definition`
 };
 
 // In the attributes of a resolved source: when it was made (a commit's time, a web resource's Last-Modified), as decimal seconds

@@ -1,30 +1,12 @@
 #include <algorithm>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/container/flat_hash_set.h"
 #include "llb/definition.h"
+#include "llb/walk.h"
 #include "llb/wire.h"
 
 namespace cachalot::llb {
 namespace {
-
-// Inputs before those who use them, each digest once, in the order in which a depth-first walk leaves them.
-std::vector<const Vertex*> InDependencyOrder(const Vertex& top) {
-  std::vector<const Vertex*> ordered;
-  absl::flat_hash_set<std::string> seen = {top.digest.str()};
-  std::vector<std::pair<const Vertex*, std::size_t>> path = {{&top, 0}};  // a vertex and its next input
-  while (!path.empty()) {
-    auto& [vertex, next] = path.back();
-    if (next == vertex->inputs.size()) {
-      ordered.push_back(vertex);
-      path.pop_back();
-      continue;
-    }
-    const Vertex* input = vertex->inputs[next++].vertex.get();
-    if (seen.insert(input->digest.str()).second) path.emplace_back(input, 0);
-  }
-  return ordered;
-}
 
 // Collects the source files of all vertices, each once, and who comes from where.
 class SourceWriter {
@@ -71,11 +53,11 @@ class SourceWriter {
 };
 
 // What the terminal operation requires: the features that any metadata of the graph uses.
-void AddTerminalCaps(const std::vector<const Vertex*>& vertices, pb::OpMetadata& metadata) {
+void AddTerminalCaps(const std::vector<VertexPtr>& vertices, pb::OpMetadata& metadata) {
   auto& caps = *metadata.mutable_caps();
   caps["constraints"] = true;
   caps["platform"] = true;
-  for (const Vertex* vertex : vertices) {
+  for (const VertexPtr& vertex : vertices) {
     if (vertex->metadata.ignore_cache) caps["meta.ignorecache"] = true;
     if (!vertex->metadata.description.empty()) caps["meta.description"] = true;
     if (vertex->metadata.export_cache) caps["meta.exportcache"] = true;
@@ -87,9 +69,9 @@ void AddTerminalCaps(const std::vector<const Vertex*>& vertices, pb::OpMetadata&
 Definition SaveDefinition(const Edge& edge) {
   pb::Definition definition;
   if (edge.vertex == nullptr) return {};
-  const std::vector<const Vertex*> vertices = InDependencyOrder(*edge.vertex);
+  const std::vector<VertexPtr> vertices = InDependencyOrder(edge.vertex);
   SourceWriter sources(definition.mutable_source());
-  for (const Vertex* vertex : vertices) {
+  for (const VertexPtr& vertex : vertices) {
     definition.add_def(vertex->op_bytes);
     EncodeMetadata(vertex->metadata, (*definition.mutable_metadata())[vertex->digest.str()]);
     sources.Add(*vertex);
