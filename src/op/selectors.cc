@@ -38,7 +38,7 @@ absl::StatusOr<std::string> DigestOne(snapshot::Snapshots& snapshots, const snap
   if (!selector.required_paths.empty()) {
     ASSIGN_OR_RETURN(const std::unique_ptr<SourceTree> source, SourceTree::Open(snapshots, tree));
     for (const std::string& required : selector.required_paths) {
-      if (!source->Lstat(JoinPath(path, required)).ok()) return absl::NotFoundError(absl::StrCat("\"", required, "\": not found"));
+      if (!source->Lstat(RootedPath(required)).ok()) return absl::NotFoundError(absl::StrCat("\"", required, "\": not found"));
     }
   }
   snapshot::Snapshots::ChecksumOptions options;

@@ -1,6 +1,7 @@
 // Keys: from an operation's description and its inputs' keys or contents to the vertex's canonical key.
 #include <algorithm>
 
+#include "base/status.h"
 #include "base/status_macros.h"
 #include "solver/scheduler.h"
 
@@ -121,7 +122,7 @@ void Scheduler::OnContentInputs(const NodePtr& node) {
           if (!digest.ok()) {
             reporter->Started();
             reporter->Completed(digest.status(), false);
-            return digest.status();
+            return Annotate(digest.status(), "failed to compute cache key");
           }
           contents[i] = RecordDigest(*digest, -1);
         }
