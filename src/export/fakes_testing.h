@@ -60,6 +60,7 @@ class FakeSnapshots final : public snapshot::Snapshots {
   absl::StatusOr<oci::Digest> Checksum(const Ptr&, const ChecksumOptions&) override { return Unused(); }
   absl::StatusOr<Ptr> FindNamed(const std::string&) override { return Unused(); }
   absl::Status SetName(const Ptr&, const std::string&) override { return Unused(); }
+  absl::Status ForgetNames(const std::string&) override { return Unused(); }
   absl::Status Keep(const Ptr&) override { return Unused(); }
   absl::StatusOr<std::vector<snapshot::UsageRecord>> DiskUsage(const std::vector<std::string>&) override { return Unused(); }
   absl::Status Prune(const snapshot::PrunePolicy&, const std::function<void(const snapshot::UsageRecord&)>&) override { return Unused(); }

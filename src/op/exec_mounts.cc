@@ -32,7 +32,16 @@ absl::StatusOr<std::string> PathUnder(const std::string& directory, const std::s
   return directory + path;
 }
 
+std::string CacheName(const llb::Mount& mount) { return absl::StrCat("cache:", mount.cache.id); }
+
 }  // namespace
+
+absl::Status ForgetCacheMounts(const llb::ExecOp& op, NamedTrees& trees) {
+  for (const llb::Mount& mount : op.mounts) {
+    if (mount.type == llb::MountType::kCache) RETURN_IF_ERROR(trees.Forget(CacheName(mount)));
+  }
+  return absl::OkStatus();
+}
 
 ExecMounts::~ExecMounts() { Unmount(); }
 
@@ -117,7 +126,7 @@ absl::Status ExecMounts::AddTree(const llb::Mount& mount, const solver::ResultPt
 absl::Status ExecMounts::AddCache(const llb::Mount& mount, const solver::ResultPtr& input, const CancelToken& cancel) {
   snapshot::Snapshots& snapshots = *environment_.parts.snapshots;
   ASSIGN_OR_RETURN(const snapshot::SnapshotPtr parent, CommittedTreeOf(input, snapshots));
-  const std::string key = absl::StrCat("cache:", mount.cache.id, parent == nullptr ? "" : ":", parent == nullptr ? "" : parent->id());
+  const std::string key = parent == nullptr ? CacheName(mount) : absl::StrCat(CacheName(mount), ":", parent->id());
   NamedTrees::LeasePtr& lease = caches_[key];
   if (lease == nullptr) {
     snapshot::Label label;

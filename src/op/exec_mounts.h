@@ -13,6 +13,9 @@
 
 namespace cachalot::op {
 
+// Drops the cache mounts that `op` names, for an operation that is to ignore its cache: whoever mounts them next finds them empty.
+absl::Status ForgetCacheMounts(const llb::ExecOp& op, NamedTrees& trees);
+
 // Prepared for one container. Destruction unmounts, and drops what was not committed.
 class ExecMounts {
  public:

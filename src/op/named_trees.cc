@@ -1,6 +1,8 @@
 #include "op/named_trees.h"
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "base/status_macros.h"
 
 namespace cachalot::op {
@@ -8,12 +10,31 @@ namespace cachalot::op {
 NamedTrees::Lease::~Lease() {
   if (owner_ == nullptr) return;
   snapshot_.reset();
-  owner_->Release(slot_);
+  owner_->Release(*this);
 }
 
-void NamedTrees::Release(const std::string& slot) {
-  slots_.Lock()->erase(slot);
+void NamedTrees::Release(const Lease& lease) {
+  {
+    auto slots = slots_.Lock();
+    // A forgotten tree's slot may be somebody else's by now.
+    const auto found = slots->find(lease.slot_);
+    if (found != slots->end() && found->second.holder == &lease) slots->erase(found);
+  }
   slots_.NotifyAll();
+}
+
+absl::Status NamedTrees::Forget(const std::string& name) {
+  absl::Status forgotten;
+  {
+    auto slots = slots_.Lock();
+    std::erase_if(*slots, [&](const auto& slot) {
+      const absl::string_view rest = absl::StripPrefix(slot.first, name);
+      return absl::StartsWith(slot.first, name) && (rest.empty() || rest[0] == ':' || rest[0] == '#');
+    });
+    forgotten = snapshots_->ForgetNames(name);
+  }
+  slots_.NotifyAll();
+  return forgotten;
 }
 
 absl::StatusOr<NamedTrees::LeasePtr> NamedTrees::Reserve(const std::string& name, llb::CacheSharing sharing, const CancelToken& cancel) {
@@ -26,7 +47,7 @@ absl::StatusOr<NamedTrees::LeasePtr> NamedTrees::Reserve(const std::string& name
     const std::string key = number == 0 ? name : absl::StrCat(name, "#", number);
     auto found = slots->find(key);
     if (found != slots->end() && sharing == llb::CacheSharing::kShared) {
-      if (LeasePtr lease = found->second.lock()) return lease;
+      if (LeasePtr lease = found->second.shared.lock()) return lease;
     }
     if (found != slots->end() && sharing == llb::CacheSharing::kLocked) {
       slots.Wait([&](const Slots& all) { return all.count(key) == 0 || cancel.cancelled(); });
@@ -37,7 +58,7 @@ absl::StatusOr<NamedTrees::LeasePtr> NamedTrees::Reserve(const std::string& name
     auto lease = std::make_shared<Lease>();
     lease->owner_ = this;
     lease->slot_ = key;
-    (*slots)[key] = sharing == llb::CacheSharing::kShared ? lease : nullptr;
+    (*slots)[key] = {lease.get(), sharing == llb::CacheSharing::kShared ? lease : nullptr};
     return lease;
   }
 }

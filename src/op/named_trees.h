@@ -41,11 +41,19 @@ class NamedTrees {
   absl::StatusOr<LeasePtr> Acquire(const std::string& name, llb::CacheSharing sharing, const snapshot::SnapshotPtr& parent,
                                    const snapshot::Label& label, const CancelToken& cancel);
 
+  // The trees of that name, and of names that go on after it with ':', are nobody's any more: who asks next gets a new one. Present
+  // users keep theirs.
+  absl::Status Forget(const std::string& name);
+
  private:
-  using Slots = std::map<std::string, std::weak_ptr<Lease>>;  // slots in use; the lease is that of shared users
+  struct Slot {
+    const Lease* holder;
+    std::weak_ptr<Lease> shared;  // set for shared users
+  };
+  using Slots = std::map<std::string, Slot>;  // those in use
   absl::StatusOr<LeasePtr> Reserve(const std::string& name, llb::CacheSharing sharing, const CancelToken& cancel);
   absl::Status Fill(Lease& lease, const snapshot::SnapshotPtr& parent, const snapshot::Label& label);
-  void Release(const std::string& slot);
+  void Release(const Lease& lease);
 
   snapshot::Snapshots* const snapshots_;
   Guarded<Slots> slots_;

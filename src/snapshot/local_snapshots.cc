@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -242,6 +243,28 @@ absl::Status LocalSnapshots::SetName(const SnapshotPtr& snapshot, const std::str
   }
   return Write([&](store::Connection& connection) {
     return connection.Run("INSERT OR REPLACE INTO snapshot_names (key, snapshot) VALUES (?1, ?2)", key, record->id);
+  });
+}
+
+absl::Status LocalSnapshots::ForgetNames(const std::string& key) {
+  std::vector<std::string> forgotten;
+  std::vector<SnapshotPtr> unused;  // dropped at the end, without the lock
+  {
+    auto table = table_.Lock();
+    for (const auto& [name, id] : table->names) {
+      const bool named = absl::StartsWith(name, key) && (name.size() == key.size() || name[key.size()] == ':' || name[key.size()] == '#');
+      if (!named) continue;
+      forgotten.push_back(name);
+      const RecordPtr record = table->records.at(id);
+      record->kept = record->persisted = false;
+      unused.push_back(Refer(record));
+    }
+    for (const std::string& name : forgotten) table->names.erase(name);
+  }
+  if (unused.empty()) return absl::OkStatus();
+  return Write([&](store::Connection& connection) -> absl::Status {
+    for (const SnapshotPtr& snapshot : unused) RETURN_IF_ERROR(DeleteRecord(connection, snapshot->id()));
+    return absl::OkStatus();
   });
 }
 

@@ -50,6 +50,7 @@ class LocalSnapshots final : public Snapshots {
   absl::StatusOr<oci::Digest> Checksum(const SnapshotPtr& snapshot, const ChecksumOptions& options) override;
   absl::StatusOr<SnapshotPtr> FindNamed(const std::string& key) override;
   absl::Status SetName(const SnapshotPtr& snapshot, const std::string& key) override;
+  absl::Status ForgetNames(const std::string& key) override;
   absl::Status Keep(const SnapshotPtr& active) override;
   absl::StatusOr<std::vector<UsageRecord>> DiskUsage(const std::vector<std::string>& filters) override;
   absl::Status Prune(const PrunePolicy& policy, const std::function<void(const UsageRecord&)>& on_deleted) override;

@@ -143,6 +143,9 @@ class Snapshots {
   // Mutable snapshots with a name (cache mounts, local sources): key to the snapshot last kept under it.
   virtual absl::StatusOr<SnapshotPtr> FindNamed(const std::string& key) = 0;  // null when there is none
   virtual absl::Status SetName(const SnapshotPtr& snapshot, const std::string& key) = 0;
+  // Takes away the name `key` and those that go on after it with ':' or '#'. Their snapshots are kept no longer: they go with
+  // their last reference.
+  virtual absl::Status ForgetNames(const std::string& key) = 0;
   // Marks an active snapshot to be kept (in `du`, prunable) when its last reference goes.
   virtual absl::Status Keep(const SnapshotPtr& active) = 0;
 

@@ -65,6 +65,27 @@ TEST_F(SnapshotsTest, SurvivesRestartAndForgetsActives) {
   EXPECT_EQ(*snapshots_->FindNamed("mount/y"), nullptr);
 }
 
+TEST_F(SnapshotsTest, ForgottenNamesLeaveTheirSnapshotsToPresentUsers) {
+  std::map<std::string, SnapshotPtr> named;
+  for (const char* key : {"m", "m:base", "m#1", "mm"}) {
+    named[key] = *snapshots_->Prepare(nullptr, {"cache", "exec.cachemount"});
+    ASSERT_TRUE(snapshots_->SetName(named[key], key).ok() && snapshots_->Keep(named[key]).ok());
+  }
+  const SnapshotId used = named["m"]->id(), idle = named["m#1"]->id(), other = named["mm"]->id();
+  SnapshotPtr user = named["m"];
+  named.clear();
+  ASSERT_TRUE(snapshots_->ForgetNames("m").ok());
+  for (const char* key : {"m", "m:base", "m#1"}) EXPECT_EQ(*snapshots_->FindNamed(key), nullptr) << key;
+  EXPECT_EQ((*snapshots_->FindNamed("mm"))->id(), other);
+  EXPECT_EQ(*snapshots_->Get(idle), nullptr) << "nobody used it";
+  EXPECT_NE(*snapshots_->Get(used), nullptr);
+  user.reset();
+  EXPECT_EQ(*snapshots_->Get(used), nullptr);
+  Reopen();
+  EXPECT_EQ(*snapshots_->Get(used), nullptr);
+  EXPECT_EQ((*snapshots_->FindNamed("mm"))->id(), other);
+}
+
 TEST_F(SnapshotsTest, WritableTreeCanBeMountedAgain) {
   const SnapshotPtr base = Make(nullptr, [](const std::string& root) { WriteFile(root + "/a", "1"); });
   const SnapshotPtr active = *snapshots_->Prepare(base, {"x"});
