@@ -240,6 +240,10 @@ std::string DiffOpDigest(const llb::DiffOp& op) {
   return DigestOf(Json{{"Type", "buildkit.diff.v0"}, {"Diff", Json{{"lower", lower}, {"upper", upper}}}});
 }
 
+std::string PassthroughOpDigest(const llb::PassthroughOp& op) {
+  return DigestOf(Json{{"Type", "buildkit.passthrough.v0"}, {"Passthrough", Json{{"id", op.id}, {"outputs", op.outputs}}}});
+}
+
 std::string ImageDigest(const std::string& manifest, const oci::Platform& platform) {
   Json json = {{"Digest", manifest}};
   PutPlatform(json, platform);

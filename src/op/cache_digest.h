@@ -15,6 +15,7 @@ std::string FileOpDigest(const llb::FileOp& op, int input_count);
 std::string ExecOpDigest(const llb::ExecOp& op, const oci::Platform& platform);
 std::string MergeOpDigest(const llb::MergeOp& op);
 std::string DiffOpDigest(const llb::DiffOp& op);
+std::string PassthroughOpDigest(const llb::PassthroughOp& op);
 
 // Of an image, by manifest; and of its layers, the chain id of the OCI image specification.
 std::string ImageDigest(const std::string& manifest, const oci::Platform& platform);

@@ -8,6 +8,7 @@
 #include "op/http_source.h"
 #include "op/image_source.h"
 #include "op/local_source.h"
+#include "op/passthrough_op.h"
 #include "op/tree_ops.h"
 
 namespace cachalot::op {
@@ -35,6 +36,7 @@ absl::StatusOr<OperationPtr> MakeOperation(const llb::VertexPtr& vertex, const E
   if (std::holds_alternative<llb::MergeOp>(vertex->op)) return std::make_shared<MergeOperation>(vertex, environment);
   if (std::holds_alternative<llb::DiffOp>(vertex->op)) return std::make_shared<DiffOperation>(vertex, environment);
   if (std::holds_alternative<llb::BuildOp>(vertex->op)) return std::make_shared<BuildOperation>(vertex, environment);
+  if (std::holds_alternative<llb::PassthroughOp>(vertex->op)) return std::make_shared<PassthroughOperation>(vertex);
   return absl::UnimplementedError(absl::StrCat("vertex ", vertex->digest.str(), " has an operation that is not supported"));
 }
 
