@@ -82,6 +82,7 @@ absl::Status BuildRun::Prepare() {
   environment->progress = progress_;
   environment->images = std::make_shared<op::ImageResolver>(parts_.registry, parts_.blobs, credentials);
   environment->layers = std::make_shared<op::LayerFetcher>(parts_.registry, parts_.clock, credentials, progress_);
+  environment->cgroup_parent = config_.cgroup_parent;
   environment->platform = config_.platforms.empty() ? oci::HostPlatform() : config_.platforms.front();
   // The core owns the environment: a strong pointer back would keep both forever.
   auto core = std::make_shared<std::weak_ptr<BuildCore>>();

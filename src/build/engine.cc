@@ -88,7 +88,11 @@ class EngineImpl : public Engine {
   absl::StatusOr<BuildResponse> Build(const BuildRequest& request, const CancelToken& cancel) override;
   absl::Status Follow(const std::string& ref, const std::function<absl::Status(const ProgressBatch&)>& on_batch, const CancelToken& cancel) override;
   absl::StatusOr<std::shared_ptr<GatewayBuild>> Gateway(const std::string& ref, const CancelToken& cancel) override;
-  WorkerInfo worker() override { return worker_; }
+  WorkerInfo worker() override {
+    WorkerInfo worker = worker_;
+    worker.devices = devices_->Read().List();
+    return worker;
+  }
   absl::StatusOr<std::vector<snapshot::UsageRecord>> DiskUsage(const std::vector<std::string>& filters) override {
     return snapshots_->DiskUsage(filters);
   }
@@ -117,6 +121,7 @@ class EngineImpl : public Engine {
   std::unique_ptr<registry::Client> registry_;
   std::unique_ptr<registry::HttpTransport> http_;
   std::unique_ptr<runtime::Runtime> runtime_;
+  std::unique_ptr<runtime::CdiDevices> devices_;
   std::unique_ptr<session::SessionHub> sessions_;
   std::unique_ptr<op::NamedTrees> named_trees_;
   std::unique_ptr<op::ExecSlots> exec_slots_;
@@ -145,6 +150,7 @@ absl::Status EngineImpl::Open() {
   http_ = registry::HttpTransport::Create();
   if (config_.runtime.state_dir.empty()) config_.runtime.state_dir = absl::StrCat(config_.root, "/runtime");
   ASSIGN_OR_RETURN(runtime_, runtime::Runtime::Create(config_.runtime));
+  devices_ = std::make_unique<runtime::CdiDevices>(config_.cdi);
   sessions_ = session::SessionHub::Create();
   named_trees_ = std::make_unique<op::NamedTrees>(snapshots_.get());
   exec_slots_ = std::make_unique<op::ExecSlots>(config_.max_parallelism);
@@ -154,6 +160,7 @@ absl::Status EngineImpl::Open() {
   parts_.http = http_.get();
   parts_.index = index_.get();
   parts_.runtime = runtime_.get();
+  parts_.devices = devices_.get();
   parts_.sessions = sessions_.get();
   parts_.clock = &Clock::System();
   parts_.named_trees = named_trees_.get();
@@ -168,7 +175,13 @@ void EngineImpl::Describe(const std::string& id) {
   if (config_.platforms.empty()) config_.platforms = {oci::HostPlatform()};
   worker_.id = id;
   worker_.platforms = config_.platforms;
-  worker_.labels = {{"org.mobyproject.buildkit.worker.executor", "oci"}, {"org.mobyproject.buildkit.worker.snapshotter", "overlayfs"}};
+  worker_.labels = {{"org.mobyproject.buildkit.worker.executor", "oci"},
+                    {"org.mobyproject.buildkit.worker.snapshotter", "overlayfs"},
+                    {"org.mobyproject.buildkit.worker.network", config_.runtime.cni.has_value() ? "cni" : "host"},
+                    {"org.mobyproject.buildkit.worker.oci.process-mode", "sandbox"},
+                    {"org.mobyproject.buildkit.worker.selinux.enabled", config_.runtime.selinux ? "true" : "false"}};
+  if (!config_.runtime.apparmor_profile.empty())
+    worker_.labels["org.mobyproject.buildkit.worker.apparmor.profile"] = config_.runtime.apparmor_profile;
   char host[256] = "";
   if (::gethostname(host, sizeof host - 1) == 0) worker_.labels["org.mobyproject.buildkit.worker.hostname"] = host;
   for (const auto& [name, value] : config_.worker_labels) worker_.labels[name] = value;

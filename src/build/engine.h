@@ -15,6 +15,7 @@
 #include "llb/frontend.h"
 #include "policy/policy.h"
 #include "registry/client.h"
+#include "runtime/cdi.h"
 #include "runtime/runtime.h"
 #include "session/session.h"
 #include "snapshot/snapshots.h"
@@ -28,7 +29,9 @@ struct Config {
   registry::HostConfigs registries;
   runtime::Runtime::Config runtime;
   std::vector<std::string> insecure_entitlements;  // "network.host", "security.insecure", "device"
-  int max_parallelism = 0;                         // concurrent exec steps, 0 unlimited
+  runtime::CdiDevices::Config cdi;
+  std::string cgroup_parent;  // of steps that name none
+  int max_parallelism = 0;    // concurrent exec steps, 0 unlimited
   std::map<std::string, std::string> worker_labels;
   std::vector<oci::Platform> platforms;  // empty: the host's
   bool gc = true;
@@ -84,6 +87,7 @@ struct WorkerInfo {
   std::map<std::string, std::string> labels;
   std::vector<oci::Platform> platforms;
   std::vector<snapshot::PrunePolicy> gc_policies;
+  std::vector<runtime::CdiDevice> devices;  // those of now
 };
 
 // Thread-safe.

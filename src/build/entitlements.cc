@@ -1,6 +1,10 @@
 #include "build/entitlements.h"
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "base/status_macros.h"
 
 namespace cachalot::build {
 namespace {
@@ -33,6 +37,7 @@ absl::StatusOr<Entitlements> Entitlements::Grant(const std::vector<std::string>&
       return absl::PermissionDeniedError(absl::StrCat("granting entitlement ", *kind, " is not allowed by build daemon configuration"));
     }
     result.granted_.insert(*kind);
+    if (*kind == kDevice) RETURN_IF_ERROR(result.AddDevices(absl::string_view(entitlement).substr(std::min(kind->size() + 1, entitlement.size()))));
   }
   return result;
 }
@@ -46,10 +51,57 @@ absl::Status Entitlements::Check(const llb::Vertex& vertex) const {
   if (exec->security == llb::SecurityMode::kInsecure && granted_.count(kSecurityInsecure) == 0) {
     return absl::PermissionDeniedError(absl::StrCat(kSecurityInsecure, " is not allowed"));
   }
-  if (!exec->cdi_devices.empty() && granted_.count(kDevice) == 0) {
-    return absl::PermissionDeniedError(absl::StrCat("device ", exec->cdi_devices[0].name, " is requested by the build but not allowed"));
+  return absl::OkStatus();
+}
+
+absl::Status Entitlements::AddDevices(absl::string_view text) {
+  const std::vector<std::string> fields = absl::StrSplit(text, ',');
+  if (fields[0].empty()) {
+    all_devices_ = true;
+    return absl::OkStatus();
+  }
+  std::string alias;
+  for (std::size_t i = 1; i < fields.size(); ++i) {
+    const std::pair<std::string, std::string> option = absl::StrSplit(fields[i], absl::MaxSplits('=', 1));
+    if (!absl::StrContains(fields[i], '=')) return absl::InvalidArgumentError(absl::StrCat("invalid device config \"", fields[i], "\""));
+    if (option.first != "alias") return absl::InvalidArgumentError(absl::StrCat("unknown device config key \"", option.first, "\""));
+    alias = option.second;
+  }
+  if (alias.empty()) {
+    devices_.insert(fields[0]);
+  } else {
+    device_aliases_[alias] = fields[0];
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<llb::CdiDevice>> Entitlements::AllowDevices(const std::vector<llb::CdiDevice>& requests,
+                                                                       const runtime::CdiCatalog& catalog) const {
+  if (all_devices_) return requests;
+  std::set<std::string> granted;
+  for (const std::string& name : devices_) {
+    ASSIGN_OR_RETURN(const std::vector<std::string> found, catalog.Find(name, true));
+    granted.insert(found.begin(), found.end());
+  }
+  std::vector<llb::CdiDevice> allowed;
+  std::vector<std::string> forbidden;
+  for (const llb::CdiDevice& request : requests) {
+    if (const auto alias = device_aliases_.find(request.name); alias != device_aliases_.end()) {
+      allowed.push_back({alias->second, request.optional});
+      continue;
+    }
+    ASSIGN_OR_RETURN(const std::vector<std::string> found, catalog.Find(request.name, request.optional));
+    for (const std::string& name : found) {
+      if (granted.count(name) > 0 || catalog.AutoAllowed(name)) {
+        allowed.push_back({name, false});
+      } else {
+        forbidden.push_back(name);
+      }
+    }
+  }
+  if (forbidden.empty()) return allowed;
+  return absl::PermissionDeniedError(absl::StrCat(forbidden.size() == 1 ? "device " : "devices ", absl::StrJoin(forbidden, ", "),
+                                                  forbidden.size() == 1 ? " is" : " are", " requested by the build but not allowed"));
 }
 
 }  // namespace cachalot::build

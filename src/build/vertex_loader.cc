@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "oci/digest.h"
+#include "op/exec_mounts.h"
 #include "op/operation.h"
 
 namespace cachalot::build {
@@ -24,17 +25,30 @@ llb::VertexPtr VertexLoader::Find(const std::string& digest) {
   return found == loaded_.end() ? nullptr : found->second.from;
 }
 
+absl::StatusOr<llb::VertexPtr> VertexLoader::WithAllowedDevices(const llb::VertexPtr& vertex) const {
+  const auto* exec = std::get_if<llb::ExecOp>(&vertex->op);
+  if (exec == nullptr || exec->cdi_devices.empty()) return vertex;
+  auto allowed = std::make_shared<llb::Vertex>(*vertex);
+  ASSIGN_OR_RETURN(std::get<llb::ExecOp>(allowed->op).cdi_devices,
+                   entitlements_.AllowDevices(exec->cdi_devices, environment_->parts.devices->Read()));
+  return allowed;
+}
+
 absl::StatusOr<solver::VertexPtr> VertexLoader::Convert(const llb::VertexPtr& vertex, const std::string& digest) {
   RETURN_IF_ERROR(entitlements_.Check(*vertex));
+  ASSIGN_OR_RETURN(const llb::VertexPtr allowed, WithAllowedDevices(vertex));
   auto converted = std::make_shared<solver::Vertex>();
   converted->digest = digest;
   converted->name = vertex->Name();
   converted->ignore_cache = vertex->metadata.ignore_cache;
+  if (const auto* exec = std::get_if<llb::ExecOp>(&vertex->op); exec != nullptr && converted->ignore_cache) {
+    RETURN_IF_ERROR(op::ForgetCacheMounts(*exec, *environment_->parts.named_trees));
+  }
   converted->group = vertex->metadata.progress_group;
   for (const llb::Edge& input : vertex->inputs) {
     converted->inputs.push_back({loaded_.at(SolverDigest(*input.vertex)).vertex, input.output});
   }
-  ASSIGN_OR_RETURN(converted->op, op::MakeOperation(vertex, environment_));
+  ASSIGN_OR_RETURN(converted->op, op::MakeOperation(allowed, environment_));
   return converted;
 }
 

@@ -30,6 +30,7 @@ class VertexLoader {
     llb::VertexPtr from;
     solver::VertexPtr vertex;
   };
+  absl::StatusOr<llb::VertexPtr> WithAllowedDevices(const llb::VertexPtr& vertex) const;
   absl::StatusOr<solver::VertexPtr> Convert(const llb::VertexPtr& vertex, const std::string& digest);
 
   const op::EnvironmentPtr environment_;

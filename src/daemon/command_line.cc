@@ -24,9 +24,9 @@ struct Flags {
   std::string config = kDefaultConfigFile;
   std::optional<std::string> root, log_level, log_format, group, tls_cert, tls_key, tls_ca;
   std::optional<std::string> oci_worker, containerd_worker, snapshotter, network, cni_config, cni_binaries, binary, apparmor, keep_storage;
-  std::vector<std::string> addresses, entitlements, labels, platforms;
-  bool debug = false, trace = false, gc = true, selinux = false, rootless = false, version = false;
-  int max_parallelism = 0;
+  std::vector<std::string> addresses, entitlements, labels, platforms, cdi_spec_dirs;
+  bool debug = false, trace = false, gc = true, selinux = false, rootless = false, version = false, cdi_disabled = false;
+  int max_parallelism = 0, cni_pool_size = 0;
 };
 
 // Flags of buildkitd that mean something for parts that do not exist here.
@@ -73,9 +73,12 @@ void AddWorkerFlags(CLI::App& app, Flags& flags) {
   list("--oci-worker-labels", flags.labels, "user-specific annotation labels (com.example.foo=bar)");
   app.add_option("--oci-worker-snapshotter", flags.snapshotter, "name of snapshotter: overlayfs or auto");
   list("--oci-worker-platform", flags.platforms, "override supported platforms for worker");
-  app.add_option("--oci-worker-net", flags.network, "worker network type (auto, cni or host)");
+  app.add_option("--oci-worker-net", flags.network, "worker network type (auto, bridge, cni or host)");
   app.add_option("--oci-cni-config-path", flags.cni_config, "path of cni config file");
   app.add_option("--oci-cni-binary-dir", flags.cni_binaries, "path of cni binary files");
+  app.add_option("--oci-cni-pool-size", flags.cni_pool_size, "size of cni network namespace pool");
+  app.add_flag("--cdi-disabled", flags.cdi_disabled, "disables support of the Container Device Interface (CDI)");
+  list("--cdi-spec-dir", flags.cdi_spec_dirs, "list of directories to scan for CDI spec files");
   app.add_option("--oci-worker-binary", flags.binary, "name of specified oci worker binary");
   app.add_option("--oci-worker-apparmor-profile", flags.apparmor, "set the name of the apparmor profile applied to containers");
   app.add_flag("--oci-worker-selinux", flags.selinux, "apply SELinux labels");
@@ -87,17 +90,17 @@ void AddWorkerFlags(CLI::App& app, Flags& flags) {
 }
 
 void AddIgnoredFlags(CLI::App& app, IgnoredFlags& ignored) {
-  for (const char* name : {"--debugaddr", "--otel-socket-path", "--cdi-spec-dir", "--oci-cni-pool-size", "--oci-worker-proxy-snapshotter-path",
-                           "--containerd-worker-addr", "--containerd-worker-labels", "--containerd-worker-net", "--containerd-cni-config-path",
-                           "--containerd-cni-binary-dir", "--containerd-cni-pool-size", "--containerd-worker-snapshotter",
-                           "--containerd-worker-apparmor-profile", "--containerd-max-parallelism", "--containerd-worker-gc-keepstorage"}) {
+  for (const char* name : {"--debugaddr", "--otel-socket-path", "--oci-worker-proxy-snapshotter-path", "--containerd-worker-addr",
+                           "--containerd-worker-labels", "--containerd-worker-net", "--containerd-cni-config-path", "--containerd-cni-binary-dir",
+                           "--containerd-cni-pool-size", "--containerd-worker-snapshotter", "--containerd-worker-apparmor-profile",
+                           "--containerd-max-parallelism", "--containerd-worker-gc-keepstorage"}) {
     app.add_option(name, ignored.values, "accepted without effect")
         ->expected(1)
         ->allow_extra_args(false)
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
         ->group("");
   }
-  for (const char* name : {"--proxy-network", "--cdi-disabled", "--save-cache-debug", "--containerd-worker-selinux", "--containerd-worker-rootless",
+  for (const char* name : {"--proxy-network", "--save-cache-debug", "--containerd-worker-selinux", "--containerd-worker-rootless",
                            "--containerd-worker-gc", "--oci-worker-no-process-sandbox"}) {
     app.add_flag(name, ignored.flag, "accepted without effect")->group("");
   }
@@ -137,8 +140,11 @@ absl::Status ApplyWorkerFlags(const CLI::App& app, const Flags& flags, Settings&
   }
   Override(flags.snapshotter, settings.snapshotter);
   Override(flags.network, settings.network_mode);
-  Override(flags.cni_config, settings.engine.runtime.cni_config);
-  Override(flags.cni_binaries, settings.engine.runtime.cni_bin_dir);
+  Override(flags.cni_config, settings.cni.config_path);
+  Override(flags.cni_binaries, settings.cni.plugin_dir);
+  if (app.count("--oci-cni-pool-size") > 0) settings.cni.pool_size = flags.cni_pool_size;
+  if (app.count("--cdi-disabled") > 0) settings.engine.cdi.disabled = flags.cdi_disabled;
+  if (!flags.cdi_spec_dirs.empty()) settings.engine.cdi.spec_dirs = SplitLists(flags.cdi_spec_dirs);
   Override(flags.binary, settings.engine.runtime.binary);
   Override(flags.apparmor, settings.engine.runtime.apparmor_profile);
   if (!flags.platforms.empty()) settings.platforms = SplitLists(flags.platforms);

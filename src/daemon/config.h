@@ -18,7 +18,8 @@ struct Settings {
   std::string log_level;  // "", "error", "warn", "info", "debug", "trace"
   std::vector<std::string> entitlements;
   std::optional<bool> oci_worker, containerd_worker;  // not set: auto
-  std::string network_mode;                           // "", "auto", "host", "none", "cni", "bridge"
+  std::string network_mode;                           // "", "auto", "host", "cni", "bridge"
+  runtime::CniConfig cni;                             // for the modes that need one
   std::string snapshotter;                            // "", "auto", "overlayfs"
   std::vector<std::string> platforms;
   CollectionLimits limits;

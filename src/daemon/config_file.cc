@@ -190,14 +190,17 @@ absl::Status ReadOciWorker(const Value& value, Settings& settings) {
                {"minfreespace", Space(settings.limits.min_free)},
                {"gcpolicy", Tables([&](const Value& policy) { return ReadPolicy(policy, settings); })},
                {"networkmode", Text(settings.network_mode)},
-               {"cniconfigpath", Text(settings.engine.runtime.cni_config)},
-               {"cnibinarypath", Text(settings.engine.runtime.cni_bin_dir)},
+               {"cniconfigpath", Text(settings.cni.config_path)},
+               {"cnibinarypath", Text(settings.cni.plugin_dir)},
+               {"cnipoolsize", Number(settings.cni.pool_size)},
+               {"bridgename", Text(settings.cni.bridge_name)},
+               {"bridgesubnet", Text(settings.cni.bridge_subnet)},
+               {"defaultcgroupparent", Text(settings.engine.cgroup_parent)},
                {"binary", Text(settings.engine.runtime.binary)},
                {"apparmor-profile", Text(settings.engine.runtime.apparmor_profile)},
                {"selinux", Flag(settings.engine.runtime.selinux)},
                {"max-parallelism", Number(settings.engine.max_parallelism)}};
-  for (const char* key : {"rootless", "noprocesssandbox", "cnipoolsize", "bridgename", "bridgesubnet", "userremapunsupported", "proxysnapshotterpath",
-                          "defaultcgroupparent", "stargzsnapshotter"}) {
+  for (const char* key : {"rootless", "noprocesssandbox", "userremapunsupported", "proxysnapshotterpath", "stargzsnapshotter"}) {
     keys.emplace(key, Ignored(settings));
   }
   RETURN_IF_ERROR(ReadTable(value, keys));
@@ -270,7 +273,9 @@ Keys TopLevel(Settings& settings) {
       {"log", Table({{"format", ignored}, {"level", Text(settings.log_level)}})},
       {"grpc", Grpc(settings)},
       {"otel", Table({{"socketpath", ignored}})},
-      {"cdi", Table({{"disabled", ignored}, {"specdirs", ignored}, {"autoallowed", ignored}})},
+      {"cdi", Table({{"disabled", Flag(settings.engine.cdi.disabled)},
+                     {"specdirs", Texts(settings.engine.cdi.spec_dirs)},
+                     {"autoallowed", Texts(settings.engine.cdi.auto_allowed)}})},
       {"worker", Table({{"oci", [&settings](const Value& value) { return ReadOciWorker(value, settings); }},
                         {"containerd", [&settings](const Value& value) { return ReadContainerdWorker(value, settings); }}})},
       {"registry", [&settings](const Value& value) { return ReadRegistries(value, settings); }},

@@ -97,7 +97,7 @@ class FakeEngine final : public build::Engine {
     if (ref != "gw") return absl::NotFoundError("no such job " + ref);
     return gateway;
   }
-  build::WorkerInfo worker() override { return {"worker-id", {{"org.mobyproject.buildkit.worker.executor", "oci"}}, {oci::HostPlatform()}, {}}; }
+  build::WorkerInfo worker() override { return {"worker-id", {{"org.mobyproject.buildkit.worker.executor", "oci"}}, {oci::HostPlatform()}, {}, {}}; }
   absl::StatusOr<std::vector<snapshot::UsageRecord>> DiskUsage(const std::vector<std::string>&) override { return usage; }
   absl::Status Prune(const snapshot::PrunePolicy&, const std::function<void(const snapshot::UsageRecord&)>& on_deleted) override {
     for (const auto& record : usage) on_deleted(record);

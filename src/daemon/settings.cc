@@ -1,8 +1,10 @@
+#include <cstdlib>
 #include <filesystem>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "daemon/config.h"
@@ -12,7 +14,8 @@ namespace cachalot::daemon {
 namespace {
 
 constexpr char kDefaultCniConfig[] = "/etc/buildkit/cni.json";
-constexpr char kDefaultCniBinaries[] = "/opt/cni/bin";
+// BuildKit's, and Debian's package's.
+constexpr char kDefaultCniBinaries[] = "/opt/cni/bin", kPackagedCniBinaries[] = "/usr/lib/cni";
 
 absl::Status CheckWorkers(const Settings& settings) {
   if (settings.containerd_worker.value_or(false)) {
@@ -27,19 +30,27 @@ absl::Status CheckWorkers(const Settings& settings) {
   return absl::OkStatus();
 }
 
+bool Exists(const std::string& path) {
+  std::error_code error;
+  return std::filesystem::exists(path, error);
+}
+
+// Buildkitd's switch for images that bring the plugins along.
+bool BridgeByDefault() {
+  const char* value = ::getenv("BUILDKIT_NETWORK_BRIDGE_AUTO");
+  bool on = false;
+  return value != nullptr && absl::SimpleAtob(value, &on) && on;
+}
+
 absl::Status FinishNetwork(Settings& settings) {
-  const std::string& mode = settings.network_mode;
-  runtime::Runtime::Config& runtime = settings.engine.runtime;
-  if (runtime.cni_config.empty()) runtime.cni_config = kDefaultCniConfig;
-  if (runtime.cni_bin_dir.empty()) runtime.cni_bin_dir = kDefaultCniBinaries;
-  if (mode.empty() || mode == "auto") {
-    std::error_code error;
-    if (!std::filesystem::exists(runtime.cni_config, error)) runtime.cni_config.clear();
-  } else if (mode == "host") {
-    runtime.cni_config.clear();
-  } else if (mode != "cni") {
-    return absl::InvalidArgumentError(absl::StrCat("network mode ", mode, " isn't supported: auto, host and cni are"));
-  }
+  runtime::CniConfig& cni = settings.cni;
+  if (cni.config_path.empty()) cni.config_path = kDefaultCniConfig;
+  if (cni.plugin_dir.empty()) cni.plugin_dir = Exists(kDefaultCniBinaries) ? kDefaultCniBinaries : kPackagedCniBinaries;
+  std::string mode = settings.network_mode;
+  if (mode.empty() || mode == "auto") mode = BridgeByDefault() ? "bridge" : Exists(cni.config_path) ? "cni" : "host";
+  if (mode != "host" && mode != "cni" && mode != "bridge") return absl::InvalidArgumentError(absl::StrCat("invalid network mode: \"", mode, "\""));
+  cni.bridge = mode == "bridge";
+  if (mode != "host") settings.engine.runtime.cni = cni;
   return absl::OkStatus();
 }
 

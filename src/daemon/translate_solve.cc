@@ -147,6 +147,12 @@ void EncodeWorker(const build::WorkerInfo& worker, control::types::WorkerRecord*
     encoded->set_maxusedspace(policy.max_used_space);
     encoded->set_minfreespace(policy.min_free_space);
   }
+  for (const runtime::CdiDevice& device : worker.devices) {
+    auto* encoded = message->add_cdidevices();
+    encoded->set_name(device.name);
+    encoded->set_autoallow(device.auto_allow);
+    encoded->mutable_annotations()->insert(device.annotations.begin(), device.annotations.end());
+  }
   EncodeVersion(message->mutable_buildkitversion());
 }
 

@@ -13,6 +13,7 @@
 #include "llb/op.h"
 #include "registry/client.h"
 #include "registry/http.h"
+#include "runtime/cdi.h"
 #include "runtime/runtime.h"
 #include "session/session.h"
 #include "snapshot/snapshots.h"
@@ -36,6 +37,7 @@ struct Parts {
   registry::HttpTransport* http = nullptr;
   store::CacheIndex* index = nullptr;
   runtime::Runtime* runtime = nullptr;
+  runtime::CdiDevices* devices = nullptr;
   session::SessionHub* sessions = nullptr;
   Clock* clock = nullptr;
   NamedTrees* named_trees = nullptr;  // cache mounts and local sources in use

@@ -136,6 +136,16 @@ absl::StatusOr<std::vector<std::string>> ExecOperation::SecretVariables(const Ca
   return variables;
 }
 
+absl::StatusOr<runtime::DeviceEdits> ExecOperation::Devices() const {
+  const runtime::CdiCatalog catalog = environment_->parts.devices->Read();
+  std::vector<std::string> names;
+  for (const llb::CdiDevice& device : op_.cdi_devices) {
+    ASSIGN_OR_RETURN(const std::vector<std::string> found, catalog.Find(device.name, device.optional));
+    names.insert(names.end(), found.begin(), found.end());
+  }
+  return catalog.EditsOf(names);
+}
+
 absl::StatusOr<runtime::ContainerSpec> ExecOperation::DescribeContainer(const ExecMounts& mounts, const CancelToken& cancel) const {
   runtime::ContainerSpec spec;
   spec.id = RandomId();
@@ -158,6 +168,14 @@ absl::StatusOr<runtime::ContainerSpec> ExecOperation::DescribeContainer(const Ex
     case llb::NetMode::kHost: spec.network = runtime::Network::kHost; break;
     case llb::NetMode::kNone: spec.network = runtime::Network::kNone; break;
   }
+  if (!op_.cdi_devices.empty()) {
+    ASSIGN_OR_RETURN(spec.devices, Devices());
+  }
+  if (const auto& limits = vertex_->metadata.linux_resources; limits.has_value()) {
+    spec.limits = {limits->memory,    limits->memory_swap, limits->cpu_shares, limits->cpu_period,
+                   limits->cpu_quota, limits->cpuset_cpus, limits->cpuset_mems};
+  }
+  spec.remove_stub_parents = op_.meta.remove_mount_stubs_recursive;
   spec.privileged = op_.security == llb::SecurityMode::kInsecure;
   spec.cgroup_parent = op_.meta.cgroup_parent.empty() ? environment_->cgroup_parent : op_.meta.cgroup_parent;
   return spec;

@@ -26,6 +26,7 @@ class ExecOperation : public solver::Operation {
     bool content = false;
   };
   absl::StatusOr<std::vector<InputUse>> UsesOfInputs() const;
+  absl::StatusOr<runtime::DeviceEdits> Devices() const;
   absl::StatusOr<runtime::ContainerSpec> DescribeContainer(const ExecMounts& mounts, const CancelToken& cancel) const;
   absl::StatusOr<std::vector<std::string>> SecretVariables(const CancelToken& cancel) const;
   absl::Status RunProcess(const ExecMounts& mounts, const solver::OpContext& context) const;

@@ -1,12 +1,8 @@
 #include "runtime/bundle_config.h"
 
-#include <fcntl.h>
-#include <linux/capability.h>
-#include <linux/loop.h>
-#include <sys/ioctl.h>
-
 #include <algorithm>
 #include <array>
+#include <map>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -16,6 +12,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "os/file.h"
+#include "runtime/bundle_linux.h"
 #include "runtime/json_text.h"
 
 namespace cachalot::runtime {
@@ -69,11 +66,6 @@ constexpr std::array<const char*, 41> kCapabilities = {
 constexpr char kDefaultCapabilities[] =
     R"(["CAP_CHOWN","CAP_DAC_OVERRIDE","CAP_FSETID","CAP_FOWNER","CAP_MKNOD","CAP_NET_RAW","CAP_SETGID","CAP_SETUID","CAP_SETFCAP",)"
     R"("CAP_SETPCAP","CAP_NET_BIND_SERVICE","CAP_SYS_CHROOT","CAP_KILL","CAP_AUDIT_WRITE"])";
-
-constexpr char kMaskedPaths[] =
-    R"(["/proc/acpi","/proc/asound","/proc/kcore","/proc/keys","/proc/latency_stats","/proc/timer_list","/proc/timer_stats",)"
-    R"("/proc/sched_debug","/sys/firmware","/sys/devices/virtual/powercap","/proc/scsi"])";
-constexpr char kReadonlyPaths[] = R"(["/proc/bus","/proc/fs","/proc/irq","/proc/sys","/proc/sysrq-trigger"])";
 
 // What this process itself may do, as a list of JSON: privileged containers get it all.
 const std::string& OwnCapabilities() {
@@ -141,54 +133,6 @@ void AppendMounts(std::string& json, const std::vector<JsonMount>& mounts) {
   json += ']';
 }
 
-// The first loop device that nothing uses, or 0.
-int FreeLoopDevice() {
-  absl::StatusOr<UniqueFd> control = os::Open("/dev/loop-control", O_RDWR);
-  int free = control.ok() ? ::ioctl(control->get(), LOOP_CTL_GET_FREE) : 0;
-  return std::max(free, 0);
-}
-
-void AppendDevices(std::string& json) {
-  json += R"("devices":[{"path":"/dev/kmsg","type":"c","major":1,"minor":11},{"path":"/dev/cuse","type":"c","major":10,"minor":203},)"
-          R"({"path":"/dev/fuse","type":"c","major":10,"minor":229},{"path":"/dev/kvm","type":"c","major":10,"minor":232},)"
-          R"({"path":"/dev/net/tun","type":"c","major":10,"minor":200},{"path":"/dev/loop-control","type":"c","major":10,"minor":237})";
-  for (int i = 0, last = FreeLoopDevice() + 7; i <= last; ++i) {
-    absl::StrAppend(&json, R"(,{"path":"/dev/loop)", i, R"(","type":"b","major":7,"minor":)", i, "}");
-  }
-  json += "],";
-}
-
-void AppendNamespaces(std::string& json, const BundleInput& input) {
-  json += R"("namespaces":[{"type":"pid"},{"type":"ipc"},{"type":"uts"},{"type":"mount"})";
-  if (!input.host_network) {
-    json += R"(,{"type":"network")";
-    if (!input.network_namespace.empty()) {
-      json += R"(,"path":)";
-      AppendQuoted(json, input.network_namespace);
-    }
-    json += '}';
-  }
-  if (input.cgroup_namespace) json += R"(,{"type":"cgroup"})";
-  json += ']';
-}
-
-void AppendLinux(std::string& json, const ContainerSpec& spec, const BundleInput& input) {
-  json += R"("linux":{)";
-  AppendNamespaces(json, input);
-  json += R"(,"cgroupsPath":)";
-  AppendQuoted(json, input.cgroup_path);
-  json += ',';
-  if (spec.privileged) {
-    AppendDevices(json);
-    json += R"("resources":{"devices":[{"allow":true,"type":"c","access":"rwm"},{"allow":true,"type":"b","access":"rwm"}]})";
-  } else {
-    absl::StrAppend(&json, R"("resources":{"devices":[{"allow":false,"access":"rwm"}]},"maskedPaths":)", kMaskedPaths, R"(,"readonlyPaths":)",
-                    kReadonlyPaths);
-    if (!input.seccomp.empty()) absl::StrAppend(&json, R"(,"seccomp":)", input.seccomp);
-  }
-  json += '}';
-}
-
 void AppendCapabilities(std::string& json, bool privileged) {
   const absl::string_view list = privileged ? absl::string_view(OwnCapabilities()) : absl::string_view(kDefaultCapabilities);
   absl::StrAppend(&json, R"("capabilities":{"bounding":)", list, R"(,"effective":)", list, R"(,"permitted":)", list);
@@ -207,6 +151,27 @@ void AppendRlimits(std::string& json, const std::vector<Rlimit>& rlimits) {
                     "}");
   }
   json += "],";
+}
+
+void AppendHooks(std::string& json, const std::vector<Hook>& hooks) {
+  std::map<std::string, std::string> stages;
+  for (const Hook& hook : hooks) {
+    std::string& stage = stages[hook.stage];
+    absl::StrAppend(&stage, stage.empty() ? "" : ",", R"({"path":)");
+    AppendQuoted(stage, hook.path);
+    stage += R"(,"args":)";
+    AppendQuotedList(stage, hook.args);
+    stage += R"(,"env":)";
+    AppendQuotedList(stage, hook.env);
+    if (hook.timeout_s.has_value()) absl::StrAppend(&stage, R"(,"timeout":)", *hook.timeout_s);
+    stage += '}';
+  }
+  const char* separator = R"("hooks":{")";
+  for (const auto& [name, list] : stages) {
+    absl::StrAppend(&json, separator, name, R"(":[)", list, "]");
+    separator = R"(,")";
+  }
+  if (!stages.empty()) json += "},";
 }
 
 }  // namespace
@@ -257,7 +222,8 @@ std::string BundleConfig(const ContainerSpec& spec, const User& user, const Bund
   json += ',';
   AppendMounts(json, Mounts(spec, input));
   json += ',';
-  AppendLinux(json, spec, input);
+  AppendHooks(json, spec.devices.hooks);
+  AppendLinux(json, spec, user, input);
   if (!spec.privileged && !input.seccomp_program.empty()) {
     json += R"(,"annotations":{"run.oci.seccomp_bpf_data":)";
     AppendQuoted(json, input.seccomp_program);

@@ -14,6 +14,7 @@
 #include "base/status_macros.h"
 #include "os/file.h"
 #include "runtime/bundle_config.h"
+#include "runtime/cdi_edits.h"
 #include "runtime/container.h"
 #include "runtime/etc_files.h"
 #include "runtime/runtime.h"
@@ -68,6 +69,18 @@ absl::Status MakeWorkingDirectory(int root_fd, const std::string& cwd, const Use
   return Annotate(made.status(), absl::StrCat("failed to create working directory ", cwd));
 }
 
+// What devices bring along, except for nodes and hooks: the bundle's description takes those from `spec.devices`.
+absl::Status ApplyDevices(ContainerSpec& spec) {
+  for (DeviceNode& node : spec.devices.nodes) RETURN_IF_ERROR(CompleteNode(node));
+  for (const DeviceMount& mount : spec.devices.mounts) spec.mounts.push_back({mount.dest, mount.mount});
+  for (const std::string& variable : spec.devices.env) {
+    const absl::string_view name = absl::string_view(variable).substr(0, variable.find('=') + 1);
+    std::erase_if(spec.process.env, [&](const std::string& other) { return absl::StartsWith(other, name); });
+    spec.process.env.push_back(variable);
+  }
+  return absl::OkStatus();
+}
+
 class CrunRuntime final : public Runtime {
  public:
   explicit CrunRuntime(Config config)
@@ -84,6 +97,9 @@ class CrunRuntime final : public Runtime {
     if (layout_.unified_beside_v1()) LogWarning("crun before 1.9 refuses this host's hybrid control groups");
     ASSIGN_OR_RETURN(std::unique_ptr<Tool> tool, Tool::Find(config_.binary, config_.state_dir + "/state"));
     tool_ = std::move(tool);
+    if (config_.cni.has_value()) {
+      ASSIGN_OR_RETURN(sandbox_network_, NewCniNetwork(*config_.cni, config_.state_dir + "/net"));
+    }
     // Control group namespaces fail on some hosts with v1 hierarchies.
     cgroup_namespace_ = layout_.kind() == os::CgroupLayout::Kind::kV2;
     return absl::OkStatus();
@@ -139,9 +155,10 @@ class CrunRuntime final : public Runtime {
   }
 
   absl::StatusOr<std::unique_ptr<ContainerNetwork>> AttachNetwork(const ContainerSpec& spec) {
-    // A sandbox without a CNI configuration is the host's network.
-    NetworkProvider& provider = spec.network == Network::kNone ? *no_network_ : *host_network_;
-    return provider.Attach(spec.id, spec.hostname);
+    const absl::string_view hostname = spec.hostname == kDefaultHostname ? "" : spec.hostname;
+    if (spec.network == Network::kNone) return no_network_->Attach(spec.id, hostname);
+    const bool sandbox = spec.network == Network::kSandbox && sandbox_network_ != nullptr;
+    return (sandbox ? sandbox_network_ : host_network_)->Attach(spec.id, hostname);
   }
 
   absl::StatusOr<std::string> HostsPath(const ContainerSpec& spec, const std::string& bundle) {
@@ -172,6 +189,7 @@ class CrunRuntime final : public Runtime {
       points.push_back({CleanDestination(point.dest), point.mount.type == "bind" ? point.mount.source : ""});
     }
     ASSIGN_OR_RETURN(User user, LookUpUser(root.get(), spec.process.user));
+    user.groups.insert(user.groups.end(), spec.devices.groups.begin(), spec.devices.groups.end());
     ASSIGN_OR_RETURN(std::unique_ptr<ContainerNetwork> network, AttachNetwork(spec));
     return ToolContainer::Parts{.tool = tool_,
                                 .id = spec.id,
@@ -187,6 +205,7 @@ class CrunRuntime final : public Runtime {
   absl::StatusOr<std::unique_ptr<ToolContainer>> StartTool(ContainerSpec spec, Streams streams) {
     RETURN_IF_ERROR(CheckId(spec.id));
     if (spec.process.args.empty()) return absl::InvalidArgumentError(absl::StrCat("container ", spec.id, ": no arguments"));
+    RETURN_IF_ERROR(ApplyDevices(spec));
     std::string path = absl::StrCat(config_.state_dir, "/containers/", spec.id);
     if (::mkdir(path.c_str(), 0711) != 0) return ErrnoError(absl::StrCat("make the bundle of container ", spec.id));
     Bundle bundle(path);
@@ -219,6 +238,7 @@ class CrunRuntime final : public Runtime {
   const os::CgroupLayout layout_;
   EtcFiles etc_files_;
   const std::unique_ptr<NetworkProvider> host_network_, no_network_;
+  std::unique_ptr<NetworkProvider> sandbox_network_;  // or null: the host's
   std::shared_ptr<Tool> tool_;
   bool cgroup_namespace_ = false;
   std::once_flag seccomp_once_;

@@ -13,10 +13,12 @@
 #include "base/cancel.h"
 #include "base/unique_fd.h"
 #include "os/mount.h"
+#include "runtime/device_edits.h"
+#include "runtime/network.h"
 
 namespace cachalot::runtime {
 
-enum class Network { kHost, kNone, kSandbox };  // kSandbox: CNI when configured, else the host's
+enum class Network { kHost, kNone, kSandbox };  // kSandbox: as configured
 
 struct MountPoint {
   std::string dest;  // absolute, in the container
@@ -38,6 +40,14 @@ struct ProcessSpec {
   bool tty = false;
 };
 
+// Bounds for all processes of a container together; 0 and empty are "none". The units are the OCI runtime specification's.
+struct ResourceLimits {
+  std::int64_t memory = 0, memory_swap = 0;  // bytes; swap counts memory and swap together, -1 unlimited
+  std::uint64_t cpu_shares = 0, cpu_period = 0;
+  std::int64_t cpu_quota = 0;
+  std::string cpuset_cpus, cpuset_mems;
+};
+
 struct ContainerSpec {
   std::string id;
   std::string rootfs;  // a mounted, writable (unless readonly_rootfs) directory
@@ -49,6 +59,8 @@ struct ContainerSpec {
   Network network = Network::kSandbox;
   bool privileged = false;  // LLB's security.insecure
   std::string cgroup_parent;
+  ResourceLimits limits;
+  DeviceEdits devices;
   // Mount points that the runtime had to make in the root file system are removed again, empty ones only; with this, so are their
   // parents that had to be made.
   bool remove_stub_parents = false;
@@ -96,7 +108,7 @@ class Runtime {
     std::string binary = "crun";  // looked up on PATH
     std::string resolv_conf;      // DNS configuration file for containers; empty: made from the host's
     std::vector<std::string> dns_servers, dns_search, dns_options;
-    std::string cni_config, cni_bin_dir;
+    std::optional<CniConfig> cni;  // for Network::kSandbox; not set: the host's network
     std::string apparmor_profile;
     bool selinux = false;
   };
