@@ -61,6 +61,8 @@ absl::Status FinishEntitlements(Settings& settings) {
     }
   }
   settings.engine.insecure_entitlements = settings.entitlements;
+  // Whoever describes devices in files means them to be used.
+  if (!settings.engine.cdi.disabled) settings.engine.insecure_entitlements.push_back("device");
   return absl::OkStatus();
 }
 

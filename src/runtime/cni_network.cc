@@ -74,7 +74,8 @@ absl::Status CniNetwork::Start() {
 }
 
 CniNetwork::~CniNetwork() {
-  for (Attached& network : *idle_.Lock()) {
+  auto idle = idle_.Lock();
+  for (Attached& network : *idle) {
     releasers_->Run([this, network = std::move(network)] { Release(network); });
   }
   releasers_.reset();
