@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/guarded.h"
+#include "base/status_macros.h"
 #include "export/exporter.h"
 #include "registry/memory_blobs_testing.h"
 
@@ -45,6 +46,7 @@ class FakeSnapshots final : public snapshot::Snapshots {
     last_compression = compression;
     return static_cast<const FakeSnapshot&>(*tree).layers;
   }
+  std::vector<snapshot::Layer> KnownLayers(const Ptr& tree) override { return static_cast<const FakeSnapshot&>(*tree).layers; }
   absl::StatusOr<std::shared_ptr<snapshot::MountedTree>> MountTree(const Ptr& tree, bool) override {
     return std::make_shared<FakeMount>(tree == nullptr ? empty_directory : static_cast<const FakeSnapshot&>(*tree).directory);
   }
@@ -103,6 +105,11 @@ class FakeSession final : public session::Session {
     on_progress(42);
     return absl::OkStatus();
   }
+  absl::Status UploadBlob(const std::string& store, const oci::Descriptor& blob, store::BlobStore& blobs, const CancelToken&) override {
+    ASSIGN_OR_RETURN(uploads[store][blob.digest.str()], blobs.Read(blob.digest));
+    upload_order.push_back(blob.digest.str());
+    return absl::OkStatus();
+  }
   std::shared_ptr<registry::Credentials> credentials() override { return nullptr; }
 
   absl::StatusOr<session::SyncStats> SyncDirectory(const session::SyncRequest&, const std::string&,
@@ -126,6 +133,8 @@ class FakeSession final : public session::Session {
   int output_id = -1;
   std::map<std::string, std::string> output_metadata;
   std::vector<std::vector<session::OutputTree>> transfers;
+  std::map<std::string, std::map<std::string, std::string>> uploads;  // by store: digest to content
+  std::vector<std::string> upload_order;
 
  private:
   class Output final : public session::ByteSink {

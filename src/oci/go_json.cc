@@ -7,7 +7,6 @@
 namespace cachalot::oci {
 namespace {
 
-constexpr std::size_t kMaxBytes = 8 << 20;
 constexpr int kMaxDepth = 200;
 
 // Deep nesting would overflow the stack of whoever walks the tree.
@@ -120,8 +119,8 @@ void AppendValue(const Json& value, int indent, int level, std::string& out) {
 
 }  // namespace
 
-absl::StatusOr<Json> ParseJson(absl::string_view text, absl::string_view what) {
-  if (text.size() > kMaxBytes) return absl::InvalidArgumentError(absl::StrCat(what, " is larger than ", kMaxBytes, " bytes"));
+absl::StatusOr<Json> ParseJson(absl::string_view text, absl::string_view what, std::size_t max_bytes) {
+  if (text.size() > max_bytes) return absl::InvalidArgumentError(absl::StrCat(what, " is larger than ", max_bytes, " bytes"));
   if (NestsTooDeep(text)) return absl::InvalidArgumentError(absl::StrCat(what, " nests deeper than ", kMaxDepth, " levels"));
   Json value = Json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
   if (value.is_discarded()) return absl::InvalidArgumentError(absl::StrCat(what, " is not valid JSON"));

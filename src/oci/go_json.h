@@ -19,8 +19,8 @@ namespace cachalot::oci {
 
 using Json = nlohmann::ordered_json;
 
-// Parses at most 8 MiB, nested at most 200 deep. `what` names the document in errors.
-absl::StatusOr<Json> ParseJson(absl::string_view text, absl::string_view what);
+// Parses at most `max_bytes`, nested at most 200 deep. `what` names the document in errors.
+absl::StatusOr<Json> ParseJson(absl::string_view text, absl::string_view what, std::size_t max_bytes = 8 << 20);
 
 // Compact, or indented by `indent` spaces a level; <, >, & and line separators escaped as Go does.
 std::string DumpGo(const Json& value, int indent = 0);

@@ -21,6 +21,7 @@ inline constexpr absl::string_view kMediaTypeConfig = "application/vnd.oci.image
 inline constexpr absl::string_view kMediaTypeLayer = "application/vnd.oci.image.layer.v1.tar";
 inline constexpr absl::string_view kMediaTypeLayerGzip = "application/vnd.oci.image.layer.v1.tar+gzip";
 inline constexpr absl::string_view kMediaTypeLayerZstd = "application/vnd.oci.image.layer.v1.tar+zstd";
+inline constexpr absl::string_view kMediaTypeEmptyJson = "application/vnd.oci.empty.v1+json";
 inline constexpr absl::string_view kDockerManifest = "application/vnd.docker.distribution.manifest.v2+json";
 inline constexpr absl::string_view kDockerManifestList = "application/vnd.docker.distribution.manifest.list.v2+json";
 inline constexpr absl::string_view kDockerConfig = "application/vnd.docker.container.image.v1+json";
@@ -42,8 +43,9 @@ struct Descriptor {
 
 bool IsIndex(absl::string_view media_type);
 bool IsManifest(absl::string_view media_type);
-// Maps a layer media type between OCI and Docker naming; the compression stays.
-std::string LayerMediaType(absl::string_view compression, bool oci);  // compression: "", "gzip", "zstd"
+// The media type of a layer in OCI's or Docker's naming. `foreign`: one that says that registries may not distribute it.
+std::string LayerMediaType(absl::string_view compression, bool oci, bool foreign = false);  // compression: "", "gzip", "zstd"
+bool IsForeignLayer(absl::string_view media_type);
 // "", "gzip" or "zstd" of a layer media type; an error for a type that is no layer.
 absl::StatusOr<std::string> LayerCompression(absl::string_view media_type);
 

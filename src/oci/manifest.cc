@@ -12,6 +12,9 @@ namespace {
 
 constexpr int kIndent = 2;
 
+constexpr absl::string_view kForeignLayer = "application/vnd.oci.image.layer.nondistributable.v1.tar";
+constexpr absl::string_view kForeignDockerLayer = "application/vnd.docker.image.rootfs.foreign.diff.tar";
+
 struct LayerType {
   absl::string_view media_type, compression;
 };
@@ -48,9 +51,13 @@ bool IsIndex(absl::string_view media_type) { return media_type == kMediaTypeInde
 
 bool IsManifest(absl::string_view media_type) { return media_type == kMediaTypeManifest || media_type == kDockerManifest; }
 
-std::string LayerMediaType(absl::string_view compression, bool oci) {
-  if (oci) return absl::StrCat(kMediaTypeLayer, compression.empty() ? "" : "+", compression);
-  return absl::StrCat(kDockerLayer, compression.empty() ? "" : ".", compression);
+std::string LayerMediaType(absl::string_view compression, bool oci, bool foreign) {
+  if (oci) return absl::StrCat(foreign ? kForeignLayer : kMediaTypeLayer, compression.empty() ? "" : "+", compression);
+  return absl::StrCat(foreign ? kForeignDockerLayer : kDockerLayer, compression.empty() ? "" : ".", compression);
+}
+
+bool IsForeignLayer(absl::string_view media_type) {
+  return absl::StartsWith(media_type, kForeignLayer) || absl::StartsWith(media_type, kForeignDockerLayer);
 }
 
 absl::StatusOr<std::string> LayerCompression(absl::string_view media_type) {

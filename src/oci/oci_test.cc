@@ -2,6 +2,7 @@
 
 #include "oci/digest.h"
 #include "oci/image.h"
+#include "oci/package_url.h"
 #include "oci/platform.h"
 #include "oci/reference.h"
 
@@ -146,6 +147,16 @@ TEST(Layers, MapsMediaTypes) {
   EXPECT_EQ(*LayerCompression(kDockerLayerGzip), "gzip");
   EXPECT_EQ(*LayerCompression(kMediaTypeLayer), "");
   EXPECT_FALSE(LayerCompression("text/plain").ok());
+}
+
+TEST(PackageUrl, NamesImages) {
+  const std::string digest = "sha256:" + std::string(64, 'a');
+  EXPECT_EQ(*PackageUrl("docker", "alpine", std::nullopt), "pkg:docker/alpine@latest");
+  EXPECT_EQ(*PackageUrl("docker", "alpine:3@" + digest, std::nullopt), "pkg:docker/alpine@3?digest=" + digest);
+  EXPECT_EQ(*PackageUrl("oci", "ghcr.io/foo/bar@" + digest, *ParsePlatform("linux/arm/v7"), {{"ref_type", "blob"}}),
+            "pkg:oci/ghcr.io/foo/bar?digest=" + digest + "&platform=linux%2Farm%2Fv7&ref_type=blob");
+  EXPECT_EQ(*PackageUrl("docker", "localhost:5000/a/b:v1", std::nullopt), "pkg:docker/localhost%3A5000/a/b@v1");
+  EXPECT_FALSE(PackageUrl("docker", "*", std::nullopt).ok());
 }
 
 }  // namespace

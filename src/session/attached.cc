@@ -7,6 +7,7 @@
 #include "buildkit/secrets.pb.h"
 #include "buildkit/ssh.pb.h"
 #include "buildkit/upload.pb.h"
+#include "session/content_upload.h"
 #include "session/credentials.h"
 #include "session/output_file.h"
 #include "session/ssh_socket.h"
@@ -74,6 +75,11 @@ absl::Status AttachedSession::NeedsMethod(absl::string_view method) const {
 absl::StatusOr<std::string> AttachedSession::Call(absl::string_view method, absl::string_view request, absl::Duration timeout,
                                                   const CancelToken& cancel) {
   return CallUnary(*connection_, method, request, cancel, timeout);
+}
+
+absl::Status AttachedSession::UploadBlob(const std::string& store, const oci::Descriptor& blob, store::BlobStore& blobs, const CancelToken& cancel) {
+  RETURN_IF_ERROR(NeedsMethod(kContentWriteMethod));
+  return UploadContent(*connection_, store, blob, blobs, cancel);
 }
 
 absl::StatusOr<std::string> AttachedSession::Secret(const std::string& id, const CancelToken& cancel) {

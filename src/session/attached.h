@@ -33,6 +33,7 @@ class AttachedSession : public Session, public std::enable_shared_from_this<Atta
   std::shared_ptr<registry::Credentials> credentials() override { return credentials_; }
   absl::StatusOr<std::unique_ptr<ByteSink>> OpenOutputFile(const std::map<std::string, std::string>& metadata, int exporter_id,
                                                            const CancelToken& cancel) override;
+  absl::Status UploadBlob(const std::string& store, const oci::Descriptor& blob, store::BlobStore& blobs, const CancelToken& cancel) override;
   absl::Status SendDirectory(const std::vector<OutputTree>& trees, int exporter_id, const std::function<void(std::int64_t bytes)>& on_progress,
                              const CancelToken& cancel) override;
   absl::Status PullUpload(const std::string& url_path, const std::function<absl::Status(absl::string_view)>& sink,

@@ -13,8 +13,10 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/cancel.h"
+#include "oci/image.h"
 #include "registry/client.h"
 #include "session/byte_stream.h"
+#include "store/blobs.h"
 
 namespace cachalot::session {
 
@@ -82,6 +84,8 @@ class Session {
   // exporter in the request as the client numbers it; `metadata` becomes call metadata.
   virtual absl::StatusOr<std::unique_ptr<ByteSink>> OpenOutputFile(const std::map<std::string, std::string>& metadata, int exporter_id,
                                                                    const CancelToken& cancel) = 0;
+  // Puts a blob of `blobs` into the client's content store `store` ("export"); nothing travels when that has it.
+  virtual absl::Status UploadBlob(const std::string& store, const oci::Descriptor& blob, store::BlobStore& blobs, const CancelToken& cancel) = 0;
   // Sends one tree, or several of distinct subdirectories, to the client's output directory in one transfer (exporter local).
   virtual absl::Status SendDirectory(const std::vector<OutputTree>& trees, int exporter_id,
                                      const std::function<void(std::int64_t bytes)>& on_progress, const CancelToken& cancel) = 0;

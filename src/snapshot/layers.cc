@@ -79,7 +79,11 @@ absl::StatusOr<std::vector<Layer>> LocalSnapshots::Layers(const SnapshotPtr& sna
   RETURN_IF_ERROR(ParallelFor(*options_.cpu, kHelpers, chain.size(), [&](std::size_t i) -> absl::Status {
     ASSIGN_OR_RETURN(layers[i], LayerFor(chain[i], compression, keep_remote, fetcher, cancel));
     ASSIGN_OR_RETURN(const std::string type, oci::LayerCompression(layers[i].blob.media_type));
-    layers[i].blob.media_type = oci::LayerMediaType(type, compression.oci_media_types);
+    const bool foreign = compression.keep_foreign && oci::IsForeignLayer(layers[i].blob.media_type);
+    layers[i].blob.media_type = oci::LayerMediaType(type, compression.oci_media_types, foreign);
+    layers[i].created_at = chain[i]->created_at;
+    auto table = table_.Lock();
+    layers[i].description = chain[i]->label.description;
     return absl::OkStatus();
   }));
   // From now on a pulled layer of the same content finds these snapshots. In order, since a chain's name builds on its parent's.
@@ -99,6 +103,18 @@ absl::StatusOr<std::vector<Layer>> LocalSnapshots::Layers(const SnapshotPtr& sna
       for (const Record& record : named) RETURN_IF_ERROR(SaveRecord(connection, record));
       return absl::OkStatus();
     }));
+  }
+  return layers;
+}
+
+std::vector<Layer> LocalSnapshots::KnownLayers(const SnapshotPtr& snapshot) {
+  const std::vector<RecordPtr> chain = ChainOfRecords(RecordOf(snapshot));
+  std::vector<Layer> layers;
+  auto table = table_.Lock();
+  for (const RecordPtr& record : chain) {
+    if (record->layers.empty()) return {};
+    const LayerBlob& blob = record->layers.begin()->second;
+    layers.push_back({blob.descriptor, record->diff_id, blob.sources, record->label.description, record->created_at});
   }
   return layers;
 }

@@ -47,6 +47,7 @@ class LocalSnapshots final : public Snapshots {
   absl::StatusOr<std::shared_ptr<MountedTree>> MountTree(const SnapshotPtr& snapshot, bool readonly) override;
   absl::StatusOr<std::vector<Layer>> Layers(const SnapshotPtr& snapshot, const Compression& compression, bool keep_remote, BlobFetcher& fetcher,
                                             const CancelToken& cancel) override;
+  std::vector<Layer> KnownLayers(const SnapshotPtr& snapshot) override;
   absl::StatusOr<oci::Digest> Checksum(const SnapshotPtr& snapshot, const ChecksumOptions& options) override;
   absl::StatusOr<SnapshotPtr> FindNamed(const std::string& key) override;
   absl::Status SetName(const SnapshotPtr& snapshot, const std::string& key) override;

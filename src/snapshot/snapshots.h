@@ -95,6 +95,7 @@ struct Compression {
   int level = -1;  // -1: the type's default
   bool force = false;
   bool oci_media_types = true;
+  bool keep_foreign = false;  // layers that registries may not distribute stay marked so
 };
 
 // Thread-safe. Outlives every reference and mount that it hands out.
@@ -128,6 +129,8 @@ class Snapshots {
   // the compression fits). Missing blobs are made by diffing and compressing, once, and remembered.
   virtual absl::StatusOr<std::vector<Layer>> Layers(const SnapshotPtr& snapshot, const Compression& compression, bool keep_remote,
                                                     BlobFetcher& fetcher, const CancelToken& cancel) = 0;
+  // The tree's layers if all of them are known by some blob already, of whatever compression and wherever it is; else none.
+  virtual std::vector<Layer> KnownLayers(const SnapshotPtr& snapshot) = 0;
 
   // The digest of the content at `path` in a materialized snapshot: names, types, modes, owners, xattrs and data of all it
   // covers; times do not count. The values are BuildKit's. Remembered for committed snapshots; for active ones file by file,

@@ -212,8 +212,12 @@ class Sender {
     packet.set_type(Packet::PACKET_DATA);
     packet.set_id(id);
     if (file.extra) {
-      packet.set_data(sources_[file.source].extra_files.at(file.path));
-      RETURN_IF_ERROR(packet.data().empty() ? absl::OkStatus() : Send(packet));
+      const absl::string_view content = sources_[file.source].extra_files.at(file.path);
+      for (std::size_t offset = 0; offset < content.size(); offset += kChunk) {
+        const absl::string_view chunk = content.substr(offset, kChunk);
+        packet.set_data(chunk.data(), chunk.size());
+        RETURN_IF_ERROR(Send(packet));
+      }
     } else {
       // A file that has vanished or turned into something else is sent empty; the next transfer sees it as it is then.
       const auto fd = os::OpenBeneath(roots_[file.source].get(), file.path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
