@@ -110,6 +110,17 @@ absl::Status WriteArchive(const ArchiveFiles& files, session::ByteSink& sink, co
   return tar.Finish();
 }
 
+// Fills the client's content store: what is named comes before what names it, so that a broken transfer leaves no loose ends.
+absl::Status UploadImage(const WrittenImage& image, const Context& context) {
+  const auto upload = [&](const oci::Descriptor& blob) { return context.session->UploadBlob("export", blob, *context.blobs, context.cancel); };
+  for (const WrittenManifest& manifest : image.manifests) {
+    for (const oci::Descriptor& layer : manifest.manifest.layers) RETURN_IF_ERROR(upload(layer));
+    RETURN_IF_ERROR(upload(manifest.manifest.config));
+    RETURN_IF_ERROR(upload(manifest.descriptor));
+  }
+  return image.is_index ? upload(image.root) : absl::OkStatus();
+}
+
 absl::StatusOr<std::vector<oci::Reference>> ParseNames(const std::string& names) {
   std::vector<oci::Reference> out;
   if (names.empty()) return out;
@@ -130,15 +141,17 @@ absl::StatusOr<Response> ExportArchive(ExportOptions options, const Source& sour
   }
   if (context.session == nullptr) return absl::FailedPreconditionError("no session to export to");
   ASSIGN_OR_RETURN(WrittenImage image, WriteImage(options, source, /*keep_remote=*/false, context, vertex));
-  image.root.annotations.emplace(
-      "org.opencontainers.image.created",
-      absl::FormatTime("%E4Y-%m-%dT%H:%M:%SZ", options.epoch.has_value() ? *options.epoch : context.clock->Now(), absl::UTCTimeZone()));
+  ASSIGN_OR_RETURN(const std::optional<absl::Time> epoch, EpochFor(options, source, ""));
+  image.root.annotations.emplace("org.opencontainers.image.created",
+                                 absl::FormatTime("%E4Y-%m-%dT%H:%M:%SZ", epoch.has_value() ? *epoch : context.clock->Now(), absl::UTCTimeZone()));
   Response response = ImageResponse(image);
-  std::string wanted = options.name;
-  if (const auto it = source.metadata.find("image.name"); wanted == "*" && it != source.metadata.end()) wanted = it->second;
-  ASSIGN_OR_RETURN(const std::vector<oci::Reference> names, ParseNames(wanted));
+  ASSIGN_OR_RETURN(const std::vector<oci::Reference> names, ParseNames(ImageNames(options, source)));
   if (!names.empty()) {
     response["image.name"] = absl::StrJoin(names, ",", [](std::string* out, const oci::Reference& ref) { absl::StrAppend(out, ref.str()); });
+  }
+  if (!options.tar) {
+    RETURN_IF_ERROR(UploadImage(image, context));
+    return response;
   }
   ASSIGN_OR_RETURN(const std::unique_ptr<session::ByteSink> sink, context.session->OpenOutputFile(response, context.exporter_id, context.cancel));
   const absl::Status status = vertex.Run("sending tarball", [&]() -> absl::Status {

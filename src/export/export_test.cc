@@ -281,8 +281,8 @@ TEST(CheckExport, NamesWhatIsWrong) {
   EXPECT_EQ(CheckExport("nope", {}).message(), "exporter \"nope\" could not be found");
   EXPECT_THAT(CheckExport("image", {{"push", "maybe"}}).message(), HasSubstr("non-bool value specified for push"));
   EXPECT_EQ(CheckExport("image", {{"compression", "lzw"}}).message(), "unsupported compression type lzw");
-  EXPECT_EQ(CheckExport("oci", {{"compression", "zstd"}, {"oci-mediatypes", "false"}}).message(),
-            "exporter option \"compression=zstd\" conflicts with \"oci-mediatypes=false\"");
+  EXPECT_EQ(CheckExport("oci", {{"oci-artifact", "true"}, {"oci-mediatypes", "false"}}).message(),
+            "exporter option \"oci-artifact=true\" conflicts with \"oci-mediatypes=false\"");
   EXPECT_THAT(CheckExport("image", {{"compression-level", "x"}}).message(), HasSubstr("compression-level"));
   EXPECT_FALSE(CheckExport("local", {{"mode", "x"}}).ok());
   EXPECT_FALSE(CheckExport("tar", {{"source-date-epoch", "yesterday"}}).ok());

@@ -20,12 +20,36 @@
 
 namespace cachalot::exporting {
 
+// What an attestation is about: the exported thing itself, or something with these digests.
+struct Subject {
+  bool self = true;
+  std::vector<oci::Digest> digests;
+  std::string name;
+};
+
+// A claim about one platform's part of a result, in in-toto's form.
+struct Attestation {
+  bool bundle = false;                                   // the tree has a directory of whole statements instead of one predicate
+  std::map<std::string, std::string> metadata;           // "reason", "sbom-core", "inline-only"
+  snapshot::SnapshotPtr tree;                            // where the predicate is; null: scratch
+  std::string path;                                      // of the predicate, or of the bundle's directory; names the file of local exports
+  std::function<absl::StatusOr<std::string>()> content;  // makes the predicate; the tree does not count then
+  std::string predicate_type;
+  std::vector<Subject> subjects;  // none: the exported thing
+};
+
+inline constexpr char kAttestationReason[] = "reason";
+inline constexpr char kAttestationSbomCore[] = "sbom-core";
+inline constexpr char kAttestationInlineOnly[] = "inline-only";
+inline constexpr char kSpdxPredicate[] = "https://spdx.dev/Document";
+
 // One platform's part of a result.
 struct PlatformResult {
   std::string id;  // "linux/amd64"; empty for a result without platforms
   std::optional<oci::Platform> platform;
   snapshot::SnapshotPtr tree;  // null: scratch
   std::string config;          // image configuration (JSON) as the frontend gave it; empty: none
+  std::vector<Attestation> attestations{};
 };
 
 struct Source {
@@ -45,6 +69,7 @@ struct Context {
   std::shared_ptr<solver::ProgressSink> progress;
   Clock* clock;
   CancelToken cancel;
+  std::vector<std::string> warnings{};  // about the result, to be shown with the export
 };
 
 // Runs exporter `type` ("image", "oci", "docker", "tar", "local") with the request's attributes ("name", "push",

@@ -8,6 +8,7 @@
 #include "base/status_macros.h"
 #include "codec/tar.h"
 #include "export/exporters.h"
+#include "export/file_statements.h"
 #include "export/image_writer.h"
 #include "export/tree_tar.h"
 #include "os/file.h"
@@ -22,11 +23,12 @@ struct Tree {
   std::string platform;
   std::shared_ptr<snapshot::MountedTree> mount;
   std::optional<absl::Time> epoch;
+  std::map<std::string, std::string> statements;  // attestations: name to content
 
   std::string Subdirectory() const { return absl::StrReplaceAll(platform, {{"/", "_"}}); }
 };
 
-absl::StatusOr<std::vector<Tree>> MountTrees(const ExportOptions& options, const Source& source, const Context& context) {
+absl::StatusOr<std::vector<Tree>> MountTrees(const ExportOptions& options, const Source& source, bool split, const Context& context) {
   if (!source.multi_platform && source.platforms.size() > 1) {
     return absl::InvalidArgumentError("unable to export multiple platforms without map");
   }
@@ -37,6 +39,8 @@ absl::StatusOr<std::vector<Tree>> MountTrees(const ExportOptions& options, const
     ASSIGN_OR_RETURN(tree.epoch, EpochFor(options, source, tree.platform));
     RETURN_IF_ERROR(context.snapshots->Materialize(result.tree, *context.fetcher, context.cancel));
     ASSIGN_OR_RETURN(tree.mount, context.snapshots->MountTree(result.tree, /*readonly=*/true));
+    ASSIGN_OR_RETURN(tree.statements, StatementsAboutFiles(options, result, tree.mount->path(),
+                                                           source.multi_platform && !split ? tree.platform : std::string(), context));
     trees.push_back(std::move(tree));
   }
   return trees;
@@ -57,6 +61,16 @@ absl::Status WriteTrees(const std::vector<Tree>& trees, bool split, session::Byt
       RETURN_IF_ERROR(tar.Add(directory));
     }
     RETURN_IF_ERROR(AddTree(tree.mount->path(), options, tar, context.cancel));
+    const absl::Time now = absl::FromUnixSeconds(absl::ToUnixSeconds(context.clock->Now()));
+    for (const auto& [name, content] : tree.statements) {
+      codec::TarEntry entry;
+      entry.path = absl::StrCat(options.prefix, name);
+      entry.mode = 0600;
+      entry.size = static_cast<std::int64_t>(content.size());
+      entry.mtime = absl::ToTimespec(tree.epoch.value_or(now));
+      RETURN_IF_ERROR(tar.Add(entry));
+      RETURN_IF_ERROR(tar.Write(content));
+    }
   }
   return tar.Finish();
 }
@@ -100,6 +114,7 @@ session::OutputTree OutputOf(const Tree& tree, bool split) {
   out.source = tree.mount->path();
   if (split) out.subdirectory = tree.Subdirectory();
   out.modification_time = tree.epoch;
+  out.extra_files = tree.statements;
   return out;
 }
 
@@ -107,7 +122,7 @@ session::OutputTree OutputOf(const Tree& tree, bool split) {
 
 absl::StatusOr<Response> ExportTar(const ExportOptions& options, const Source& source, const Context& context, ExportVertex& vertex) {
   if (context.session == nullptr) return absl::FailedPreconditionError("no session to export to");
-  ASSIGN_OR_RETURN(const std::vector<Tree> trees, MountTrees(options, source, context));
+  ASSIGN_OR_RETURN(const std::vector<Tree> trees, MountTrees(options, source, options.platform_split.value_or(source.multi_platform), context));
   ASSIGN_OR_RETURN(const std::unique_ptr<session::ByteSink> sink, context.session->OpenOutputFile({}, context.exporter_id, context.cancel));
   RETURN_IF_ERROR(vertex.Run("sending tarball", [&]() -> absl::Status {
     RETURN_IF_ERROR(WriteTrees(trees, source.multi_platform, *sink, context));
@@ -118,8 +133,8 @@ absl::StatusOr<Response> ExportTar(const ExportOptions& options, const Source& s
 
 absl::StatusOr<Response> ExportLocal(const ExportOptions& options, const Source& source, const Context& context, ExportVertex& vertex) {
   if (context.session == nullptr) return absl::FailedPreconditionError("no session to export to");
-  ASSIGN_OR_RETURN(const std::vector<Tree> trees, MountTrees(options, source, context));
   const bool split = options.platform_split.value_or(source.multi_platform);
+  ASSIGN_OR_RETURN(const std::vector<Tree> trees, MountTrees(options, source, split, context));
   if (split && options.delete_mode) {
     // What the client has beside these files goes, so they have to come in one transfer.
     std::vector<session::OutputTree> outputs;

@@ -108,11 +108,12 @@ std::string DefaultImageConfig() {
 }
 
 absl::StatusOr<std::string> AssembleImageConfig(const ConfigInputs& inputs) {
+  ASSIGN_OR_RETURN(const oci::Json given, oci::ParseJson(inputs.config, "image config"));
+  if (given.is_null()) return absl::InvalidArgumentError("invalid null image config for export");
   const absl::StatusOr<oci::ImageConfig> parsed = oci::ParseImageConfig(inputs.config);
   if (!parsed.ok()) return Annotate(parsed.status(), "invalid image config for export");
   if (parsed->platform.os.empty()) return absl::InvalidArgumentError("invalid image config for export: missing os");
   if (parsed->platform.architecture.empty()) return absl::InvalidArgumentError("invalid image config for export: missing architecture");
-  ASSIGN_OR_RETURN(const oci::Json given, oci::ParseJson(inputs.config, "image config"));
 
   History history = parsed->history;
   MatchHistoryToLayers(inputs.layers, history);

@@ -16,17 +16,19 @@ constexpr int kParallelPushes = 4;
 
 struct PushedBlob {
   oci::Descriptor descriptor;
-  const snapshot::Layer* layer = nullptr;  // null for a configuration, which is always here
+  const snapshot::Layer* layer = nullptr;  // null for configurations and statements, which are always here
 };
 
-// Configurations and layers, each once.
+// Configurations and layers, each once; without layers that registries may not distribute.
 std::vector<PushedBlob> BlobsOf(const WrittenImage& image) {
   std::vector<PushedBlob> out;
   std::set<oci::Digest> seen;
   for (const WrittenManifest& manifest : image.manifests) {
     if (seen.insert(manifest.manifest.config.digest).second) out.push_back({manifest.manifest.config, nullptr});
-    for (std::size_t i = 0; i < manifest.layers.size(); ++i) {
-      if (seen.insert(manifest.layers[i].blob.digest).second) out.push_back({manifest.manifest.layers[i], &manifest.layers[i]});
+    for (std::size_t i = 0; i < manifest.manifest.layers.size(); ++i) {
+      const oci::Descriptor& layer = manifest.manifest.layers[i];
+      if (oci::IsForeignLayer(layer.media_type) || !seen.insert(layer.digest).second) continue;
+      out.push_back({layer, i < manifest.layers.size() ? &manifest.layers[i] : nullptr});
     }
   }
   return out;
@@ -83,8 +85,7 @@ absl::Status PushTo(const std::string& name, const WrittenImage& image, const Ex
 
 // The names to export under, after what the digest adds to them.
 std::string NamesFor(const ExportOptions& options, const Source& source, const oci::Digest& digest) {
-  std::string names = options.name;
-  if (const auto it = source.metadata.find("image.name"); names == "*" && it != source.metadata.end()) names = it->second;
+  std::string names = ImageNames(options, source);
   if (!options.dangling_prefix.empty() && (!options.dangling_empty_only || names.empty())) {
     absl::StrAppend(&names, names.empty() ? "" : ",", options.dangling_prefix, "@", digest.str());
   }

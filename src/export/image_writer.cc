@@ -11,6 +11,8 @@
 #include "base/status.h"
 #include "base/status_macros.h"
 #include "base/worker_pool.h"
+#include "export/attestation.h"
+#include "export/attestation_manifest.h"
 #include "export/image_config.h"
 #include "export/rewrite_layer.h"
 #include "oci/platform.h"
@@ -27,13 +29,15 @@ class ImageWriter {
       : options_(options), source_(source), keep_remote_(keep_remote), context_(context), vertex_(vertex) {}
 
   absl::StatusOr<WrittenImage> Write() {
+    image_.is_index = source_.multi_platform || WantsAttestations();
     RETURN_IF_ERROR(Check());
     ASSIGN_OR_RETURN(std::vector<std::vector<snapshot::Layer>> layers, ExportLayers());
     for (std::size_t i = 0; i < source_.platforms.size(); ++i) {
       ASSIGN_OR_RETURN(WrittenManifest manifest, WriteManifest(source_.platforms[i], std::move(layers[i])));
       image_.manifests.push_back(std::move(manifest));
     }
-    if (source_.multi_platform) {
+    if (image_.is_index) {
+      RETURN_IF_ERROR(WriteAttestations());
       RETURN_IF_ERROR(WriteIndex());
     } else {
       image_.root = image_.manifests.front().descriptor;
@@ -43,10 +47,12 @@ class ImageWriter {
   }
 
  private:
+  bool WantsAttestations() const;
   absl::Status Check() const;
   absl::StatusOr<std::vector<std::vector<snapshot::Layer>>> ExportLayers();
   absl::StatusOr<WrittenManifest> WriteManifest(const PlatformResult& result, std::vector<snapshot::Layer> layers);
   absl::Status RewriteTimes(const std::string& base_config, absl::Time epoch, std::vector<snapshot::Layer>& layers);
+  absl::Status WriteAttestations();
   absl::Status WriteIndex();
   // Stores small content and pins it.
   absl::Status Put(const std::string& bytes);
@@ -74,10 +80,17 @@ oci::Annotations PublicAnnotations(const oci::Annotations& annotations, bool oci
 absl::StatusOr<oci::Descriptor> LayerDescriptor(const snapshot::Layer& layer, bool oci_types) {
   oci::Descriptor out = layer.blob;
   ASSIGN_OR_RETURN(const std::string compression, oci::LayerCompression(out.media_type));
-  out.media_type = oci::LayerMediaType(compression, oci_types);
+  const bool foreign = oci::IsForeignLayer(layer.blob.media_type);
+  out.media_type = oci::LayerMediaType(compression, oci_types, foreign);
   out.annotations = PublicAnnotations(out.annotations, oci_types);
-  out.urls.clear();
+  if (!foreign) out.urls.clear();
   return out;
+}
+
+bool ImageWriter::WantsAttestations() const {
+  return std::any_of(source_.platforms.begin(), source_.platforms.end(), [&](const PlatformResult& result) {
+    return options_.force_attestations ? !result.attestations.empty() : HasOutlineAttestation(result.attestations);
+  });
 }
 
 absl::Status ImageWriter::Check() const {
@@ -87,15 +100,18 @@ absl::Status ImageWriter::Check() const {
   }
   for (const std::string& platform : options_.annotations.Platforms()) {
     const auto named = [&](const PlatformResult& result) { return result.id == platform; };
-    if (source_.platforms.size() > 1 && std::none_of(source_.platforms.begin(), source_.platforms.end(), named)) {
+    if (source_.multi_platform && std::none_of(source_.platforms.begin(), source_.platforms.end(), named)) {
       return absl::InvalidArgumentError(absl::StrCat("invalid annotation: no platform ", platform, " found in source"));
     }
   }
   if (!options_.oci_types && options_.annotations.TouchesMoreThanManifests()) {
     return absl::InvalidArgumentError("cannot export annotations with \"oci-mediatypes=false\"");
   }
+  if (!options_.oci_types && WantsAttestations()) {
+    return absl::InvalidArgumentError("cannot export attestations with \"oci-mediatypes=false\"");
+  }
   const AnnotationSet common = options_.annotations.For("");
-  if (!source_.multi_platform && (!common.index.empty() || !common.index_descriptor.empty())) {
+  if (!image_.is_index && (!common.index.empty() || !common.index_descriptor.empty())) {
     return absl::InvalidArgumentError("index annotations not supported for single platform export");
   }
   return absl::OkStatus();
@@ -166,7 +182,7 @@ absl::StatusOr<WrittenManifest> ImageWriter::WriteManifest(const PlatformResult&
     }
   }
   ASSIGN_OR_RETURN(const std::string config_bytes, AssembleImageConfig({config, base_config, layers, epoch}));
-  const AnnotationSet annotations = options_.annotations.For(source_.multi_platform ? oci::FormatPlatform(platform, true) : "");
+  const AnnotationSet annotations = options_.annotations.For(image_.is_index ? oci::FormatPlatform(platform, true) : "");
 
   WrittenManifest out;
   out.layers = std::move(layers);
@@ -190,6 +206,20 @@ absl::StatusOr<WrittenManifest> ImageWriter::WriteManifest(const PlatformResult&
   return out;
 }
 
+absl::Status ImageWriter::WriteAttestations() {
+  const std::string names = ImageNames(options_, source_);
+  for (std::size_t i = 0; i < source_.platforms.size(); ++i) {
+    if (source_.platforms[i].attestations.empty()) continue;
+    ASSIGN_OR_RETURN(AttestationManifest made, MakeAttestationManifest(options_, source_.platforms[i], image_.manifests[i], names, context_));
+    RETURN_IF_ERROR(vertex_.Run(absl::StrCat("exporting attestation manifest ", made.manifest.descriptor.digest.str()), [&]() -> absl::Status {
+      for (const std::string& bytes : made.blobs) RETURN_IF_ERROR(Put(bytes));
+      return absl::OkStatus();
+    }));
+    image_.manifests.push_back(std::move(made.manifest));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ImageWriter::WriteIndex() {
   const AnnotationSet annotations = options_.annotations.For("");
   oci::Index index;
@@ -197,7 +227,6 @@ absl::Status ImageWriter::WriteIndex() {
   index.annotations = annotations.index;
   for (const WrittenManifest& manifest : image_.manifests) index.manifests.push_back(manifest.descriptor);
   const std::string bytes = Serialize(index);
-  image_.is_index = true;
   image_.root.media_type = index.media_type;
   image_.root.digest = oci::Digest::Of(bytes);
   image_.root.size = static_cast<std::int64_t>(bytes.size());
@@ -214,7 +243,7 @@ absl::StatusOr<WrittenImage> WriteImage(const ExportOptions& options, const Sour
 
 absl::StatusOr<oci::Platform> PlatformOf(const PlatformResult& result, const std::string& config) {
   if (result.platform.has_value()) return oci::Normalize(*result.platform);
-  if (config.empty()) return oci::HostPlatform();
+  if (config.empty() || config == "null") return oci::HostPlatform();
   ASSIGN_OR_RETURN(const oci::ImageConfig parsed, oci::ParseImageConfig(config));
   if (parsed.platform.os.empty() != parsed.platform.architecture.empty()) {
     return absl::InvalidArgumentError("invalid image config: os and architecture must be specified together");
@@ -226,6 +255,11 @@ absl::StatusOr<std::string> PlatformId(const PlatformResult& result, const std::
   if (!result.id.empty()) return result.id;
   ASSIGN_OR_RETURN(const oci::Platform platform, PlatformOf(result, config));
   return oci::FormatPlatform(platform, true);
+}
+
+std::string ImageNames(const ExportOptions& options, const Source& source) {
+  const auto given = source.metadata.find("image.name");
+  return options.name == "*" && given != source.metadata.end() ? given->second : options.name;
 }
 
 Source WithMetadata(const Source& source, const ExportOptions& options) {

@@ -19,14 +19,14 @@ namespace cachalot::exporting {
 struct WrittenManifest {
   oci::Descriptor descriptor;
   oci::Manifest manifest;
-  std::vector<snapshot::Layer> layers;  // with the places where the blobs can be had
+  std::vector<snapshot::Layer> layers;  // with the places where the blobs can be had; none for attestations, which are here
 };
 
 struct WrittenImage {
   oci::Descriptor root;  // of the index, or of the only manifest
   bool is_index = false;
   oci::Digest config;                      // of the only manifest
-  std::vector<WrittenManifest> manifests;  // one per platform
+  std::vector<WrittenManifest> manifests;  // one per platform, then those of attestations
   // Keep the new blobs from being collected until the export is done.
   std::vector<std::shared_ptr<store::BlobPin>> pins;
 };
@@ -39,6 +39,9 @@ absl::StatusOr<WrittenImage> WriteImage(const ExportOptions& options, const Sour
 absl::StatusOr<oci::Platform> PlatformOf(const PlatformResult& result, const std::string& config);
 // The id of a result's platform: its own, else the platform's name.
 absl::StatusOr<std::string> PlatformId(const PlatformResult& result, const std::string& config);
+
+// The names to export under: the options', or the frontend's if they leave it to that.
+std::string ImageNames(const ExportOptions& options, const Source& source);
 
 // The source with the export's own metadata (options.other) laid over it.
 Source WithMetadata(const Source& source, const ExportOptions& options);

@@ -88,9 +88,13 @@ const Setters& ImageSetters() {
       new Setters{{"name", Text(&ExportOptions::name)},
                   {"oci-mediatypes", Flag(&ExportOptions::oci_types, false)},
                   {"rewrite-timestamp", Flag(&ExportOptions::rewrite_timestamp, false)},
-                  {"oci-artifact", Checked(false)},
-                  {"attestation-inline", Checked(false)},
-                  {"prefer-nondist-layers", Checked(false)},
+                  {"oci-artifact", Flag(&ExportOptions::oci_artifact, false)},
+                  {"attestation-inline", Flag(&ExportOptions::force_attestations, false)},
+                  {"prefer-nondist-layers",
+                   [](const std::string& key, const std::string& value, ExportOptions& options) -> absl::Status {
+                     ASSIGN_OR_RETURN(options.compression.keep_foreign, ParseBool(key, value, false));
+                     return absl::OkStatus();
+                   }},
                   {"compression",
                    [](const std::string&, const std::string& value, ExportOptions& options) { return ParseCompression(value, options.compression); }},
                   {"compression-level",
@@ -116,11 +120,7 @@ const Setters& RegistrySetters() {
 }
 
 const Setters& ArchiveSetters() {
-  static const Setters* setters = new Setters{{"tar", [](const std::string& key, const std::string& value, ExportOptions&) -> absl::Status {
-                                                 ASSIGN_OR_RETURN(const bool tar, ParseBool(key, value, true));
-                                                 if (tar) return absl::OkStatus();
-                                                 return absl::UnimplementedError("exporting an image as a directory (tar=false) is not supported");
-                                               }}};
+  static const Setters* setters = new Setters{{"tar", Flag(&ExportOptions::tar, true)}};
   return *setters;
 }
 
@@ -131,6 +131,7 @@ const Setters& FileSetters() {
                      ASSIGN_OR_RETURN(options.platform_split, ParseBool(key, value, false));
                      return absl::OkStatus();
                    }},
+                  {"attestation-prefix", Text(&ExportOptions::attestation_prefix)},
                   {"mode", [](const std::string&, const std::string& value, ExportOptions& options) -> absl::Status {
                      const std::string mode = absl::AsciiStrToLower(absl::StripAsciiWhitespace(value));
                      if (!mode.empty() && mode != "copy" && mode != "delete") {
@@ -216,6 +217,7 @@ bool AnnotationGroup::TouchesMoreThanManifests() const {
 absl::StatusOr<ExportOptions> ParseOptions(const std::string& type, const std::map<std::string, std::string>& attrs) {
   ExportOptions options;
   ASSIGN_OR_RETURN(options.kind, ParseKind(type));
+  options.force_attestations = options.kind == Kind::kImage;
   const bool image = options.kind == Kind::kImage || options.kind == Kind::kOci || options.kind == Kind::kDocker;
   for (const auto& [key, value] : attrs) {
     if (image) {
@@ -231,9 +233,10 @@ absl::StatusOr<ExportOptions> ParseOptions(const std::string& type, const std::m
     }
     if (!known) options.other[key] = value;
   }
-  if (!options.oci_types && options.compression.type == "zstd") {
-    return absl::InvalidArgumentError("exporter option \"compression=zstd\" conflicts with \"oci-mediatypes=false\"");
+  if (const auto artifact = attrs.find("oci-artifact"); !options.oci_types && artifact != attrs.end() && options.oci_artifact) {
+    return absl::InvalidArgumentError("exporter option \"oci-artifact=true\" conflicts with \"oci-mediatypes=false\"");
   }
+  options.oci_artifact &= options.oci_types;
   options.compression.oci_media_types = options.oci_types;
   return options;
 }

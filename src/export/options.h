@@ -43,6 +43,9 @@ struct ExportOptions {
   std::string dangling_prefix;
   bool dangling_empty_only = false;
   bool oci_types = true;
+  bool oci_artifact = true;         // attestations as an artifact of their image, not as an image of their own; with OCI types only
+  bool force_attestations = false;  // those that want to be in images only do not make an index of one by themselves otherwise
+  bool tar = true;                  // false: an OCI layout goes into the client's content store
   bool rewrite_timestamp = false;
   snapshot::Compression compression;
   AnnotationGroup annotations;
@@ -50,6 +53,7 @@ struct ExportOptions {
   bool has_epoch = false;
   std::optional<absl::Time> epoch;
   std::optional<bool> platform_split;
+  std::string attestation_prefix;            // of the names of attestations' files
   bool delete_mode = false;                  // exporter local: the client removes what is not in the result
   std::map<std::string, std::string> other;  // attributes that are laid over the result's metadata
 };

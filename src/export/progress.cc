@@ -9,7 +9,14 @@ ExportVertex::ExportVertex(const Context& context, const std::string& name) : co
   event_.digest = oci::Digest::Of(absl::StrCat(session, "-export-", context.exporter_id)).str();
   event_.name = name;
   event_.started = context.clock->Now();
-  if (context_.progress != nullptr) context_.progress->OnVertex(event_);
+  if (context_.progress == nullptr) return;
+  context_.progress->OnVertex(event_);
+  for (const std::string& text : context.warnings) {
+    solver::WarningEvent warning;
+    warning.vertex = event_.digest;
+    warning.brief = text;
+    context_.progress->OnWarning(std::move(warning));
+  }
 }
 
 void ExportVertex::Finish(const absl::Status& status) {
