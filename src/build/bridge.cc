@@ -93,11 +93,15 @@ absl::StatusOr<llb::FrontendResult> Bridge::Solve(const llb::SolveRequest& reque
   }
   llb::FrontendResult result;
   if (!request.frontend.empty()) {
-    ASSIGN_OR_RETURN(result, RunFrontend(request));
+    std::shared_ptr<RequestTrace> nested;
+    if (trace_ != nullptr) nested = trace_->AddNested({request.frontend, request.options, request.inputs});
+    ASSIGN_OR_RETURN(result, Bridge(core_, nested, policies_).RunFrontend(request));
+    if (nested != nullptr) nested->AddResult(result);
   } else if (!request.definition.empty()) {
     absl::StatusOr<llb::Edge> edge = llb::LoadDefinition(request.definition);
     if (!edge.ok()) return Annotate(edge.status(), "failed to load LLB");
     ASSIGN_OR_RETURN(result.ref, core_->NewRef(*std::move(edge), request.policies));
+    if (trace_ != nullptr) trace_->AddResult(result);
   }
   if (request.evaluate) {
     std::vector<llb::RefPtr> refs;
@@ -111,7 +115,7 @@ absl::StatusOr<llb::FrontendResult> Bridge::Solve(const llb::SolveRequest& reque
 absl::Status Bridge::ApplyPolicy(llb::SourceOp& source, const llb::ResolveOptions& options) {
   SourcePolicy& policy = core_->policy();
   if (policy.empty(options.policies)) return absl::OkStatus();
-  Bridge metadata(core_, Policies::kRules);
+  Bridge metadata(core_, nullptr, Policies::kRules);
   const absl::Status verdict = policies_ == Policies::kRules ? policy.ApplyRules(source, options.policies)
                                                              : policy.Apply(source, options.platform, options.policies, metadata, core_->cancel());
   return Annotate(verdict, "could not resolve image due to policy");
@@ -137,6 +141,7 @@ absl::StatusOr<llb::ResolvedImage> Bridge::ResolveAllowedImage(const std::string
     ASSIGN_OR_RETURN(image, environment.images->Resolve(ref, platform, core_->cancel()));
     return absl::OkStatus();
   }));
+  if (trace_ != nullptr) trace_->AddImage({image->ref.str(), options.platform, image->digest, !options.store_id.empty()});
   return llb::ResolvedImage{image->ref.str(), image->digest, image->config_json};
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "build/build_core.h"
+#include "build/provenance/request_trace.h"
 #include "llb/frontend.h"
 
 namespace cachalot::build {
@@ -15,7 +16,9 @@ class Bridge : public llb::FrontendBridge {
  public:
   // Which source policies metadata is subject to: the client's verifier must not be asked about what it asks itself.
   enum class Policies { kAll, kRules };
-  explicit Bridge(std::shared_ptr<BuildCore> core, Policies policies = Policies::kAll) : core_(std::move(core)), policies_(policies) {}
+  // `trace` remembers what is asked for through this bridge; may be null for what is no frontend's business.
+  Bridge(std::shared_ptr<BuildCore> core, std::shared_ptr<RequestTrace> trace, Policies policies = Policies::kAll)
+      : core_(std::move(core)), trace_(std::move(trace)), policies_(policies) {}
 
   absl::StatusOr<llb::FrontendResult> Solve(const llb::SolveRequest& request) override;
   absl::StatusOr<llb::ResolvedImage> ResolveImage(const std::string& ref, const llb::ResolveOptions& options) override;
@@ -35,6 +38,7 @@ class Bridge : public llb::FrontendBridge {
   absl::StatusOr<snapshot::SnapshotPtr> Files(const llb::RefPtr& ref, solver::ResultPtr& hold);
 
   const std::shared_ptr<BuildCore> core_;
+  const std::shared_ptr<RequestTrace> trace_;
   const Policies policies_;
 };
 

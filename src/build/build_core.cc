@@ -7,6 +7,7 @@
 #include "base/status_macros.h"
 #include "build/bridge.h"
 #include "build/errors.h"
+#include "op/pinned.h"
 #include "op/result.h"
 
 namespace cachalot::build {
@@ -44,7 +45,7 @@ BuildCore::BuildCore(op::EnvironmentPtr environment, Entitlements entitlements, 
 absl::StatusOr<llb::RefPtr> BuildCore::NewRef(llb::Edge edge, const std::vector<policy::Policy>& policies) {
   solver::VertexPtr vertex;
   if (edge.vertex != nullptr) {
-    Bridge metadata(shared_from_this(), Bridge::Policies::kRules);
+    Bridge metadata(shared_from_this(), nullptr, Bridge::Policies::kRules);
     absl::StatusOr<llb::Edge> judged = policy_->Apply(edge, policies, metadata, cancel_);
     if (!judged.ok()) return Annotate(judged.status(), "failed to load LLB");
     edge = *std::move(judged);
@@ -74,6 +75,31 @@ absl::StatusOr<solver::ResultPtr> BuildCore::Solve(const llb::RefPtr& ref, const
   std::future<absl::StatusOr<solver::ResultPtr>> future = promise->get_future();
   SolveAsync(ref, cancel, [promise](absl::StatusOr<solver::ResultPtr> result) { promise->set_value(std::move(result)); });
   return future.get();
+}
+
+bool BuildCore::IsSolved(const llb::RefPtr& ref) {
+  const auto* build_ref = static_cast<const BuildRef*>(ref.get());
+  if (build_ref == nullptr || build_ref->vertex() == nullptr) return true;
+  return job_->KeyOf(build_ref->vertex()) != nullptr;
+}
+
+std::string BuildCore::PinOf(const llb::Vertex& vertex) {
+  const solver::VertexPtr loaded = loader_.LoadedAs(vertex);
+  const auto* pinned = loaded == nullptr ? nullptr : dynamic_cast<const op::Pinned*>(loaded->op.get());
+  return pinned == nullptr ? "" : pinned->Pin();
+}
+
+std::vector<oci::Descriptor> BuildCore::LayersOf(const llb::Vertex& vertex, int output) {
+  const solver::VertexPtr loaded = loader_.LoadedAs(vertex);
+  const solver::CacheKeyPtr key = loaded == nullptr ? nullptr : job_->KeyOf(loaded);
+  if (key == nullptr) return {};
+  const auto result = environment_->parts.index->ResultOf(solver::OutputKey(key->id, output));
+  if (!result.ok() || !result->has_value() || (*result)->snapshot.empty()) return {};
+  const auto tree = environment_->parts.snapshots->Get((*result)->snapshot);
+  if (!tree.ok() || *tree == nullptr) return {};
+  std::vector<oci::Descriptor> out;
+  for (const snapshot::Layer& layer : environment_->parts.snapshots->KnownLayers(*tree)) out.push_back(layer.blob);
+  return out;
 }
 
 }  // namespace cachalot::build

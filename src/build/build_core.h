@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "base/cancel.h"
@@ -27,6 +28,13 @@ class BuildCore : public std::enable_shared_from_this<BuildCore> {
   absl::StatusOr<solver::ResultPtr> Solve(const llb::RefPtr& ref, const CancelToken& cancel);
   // The same without blocking. This outlives the call of `done`.
   void SolveAsync(const llb::RefPtr& ref, const CancelToken& cancel, solver::Job::Callback done);
+
+  // Whether the ref's tree was asked for and is there.
+  bool IsSolved(const llb::RefPtr& ref);
+  // What a source of this build's graphs was resolved to (see op/pinned.h); empty for other vertices and before that.
+  std::string PinOf(const llb::Vertex& vertex);
+  // The layers of an output of a vertex of this build, lowest first, if the output is there and all its layers are known by blobs.
+  std::vector<oci::Descriptor> LayersOf(const llb::Vertex& vertex, int output);
 
   const op::EnvironmentPtr& environment() const { return environment_; }
   SourcePolicy& policy() { return *policy_; }

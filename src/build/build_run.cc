@@ -3,11 +3,16 @@
 #include <set>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/log.h"
+#include "base/random_id.h"
 #include "base/status.h"
 #include "base/status_macros.h"
 #include "build/bridge.h"
 #include "build/export_source.h"
+#include "build/platform_check.h"
+#include "dockerfile/frontend.h"
 #include "export/exporter.h"
 #include "oci/digest.h"
 #include "op/image_resolver.h"
@@ -24,6 +29,9 @@ bool IsCacheType(const std::string& type) {
   static const std::set<std::string> kTypes = {"registry", "local", "inline", "gha", "s3", "azblob"};
   return kTypes.count(type) > 0;
 }
+
+// The client has no exporters to choose, or does not care how it ended.
+bool OffersNothing(const absl::Status& status) { return absl::IsUnavailable(status) || absl::IsUnimplemented(status); }
 
 absl::StatusOr<solver::ResultPtr> SolveNested(std::shared_ptr<BuildCore> core, const llb::Definition& definition, const CancelToken& cancel) {
   ASSIGN_OR_RETURN(llb::Edge edge, llb::LoadDefinition(definition));
@@ -44,6 +52,7 @@ BuildRun::~BuildRun() {
 }
 
 absl::Status BuildRun::Check() {
+  ASSIGN_OR_RETURN(attest_, ParseAttestRequest(request_.options));
   for (const ExportRequest& request : request_.exports) {
     RETURN_IF_ERROR(exporting::CheckExport(request.type, request.attrs));
   }
@@ -71,6 +80,8 @@ void BuildRun::WarnOfCacheImports() {
 }
 
 absl::Status BuildRun::Prepare() {
+  facts_ = {RandomId(), parts_.clock->Now(), oci::FormatPlatform(oci::HostPlatform()), std::string(dockerfile::kVersion),
+            config_.provenance_environment};
   ASSIGN_OR_RETURN(entitlements_, Entitlements::Grant(request_.entitlements, config_.insecure_entitlements));
   auto environment = std::make_shared<op::Environment>();
   environment->parts = parts_;
@@ -106,7 +117,7 @@ absl::Status BuildRun::Prepare() {
 
 absl::StatusOr<llb::FrontendResult> BuildRun::Evaluate(const std::function<void(std::shared_ptr<Gateway>)>& on_gateway) {
   if (request_.frontend.empty() && request_.definition.empty()) {
-    gateway_ = std::make_shared<Gateway>(core_, request_.inputs);
+    gateway_ = std::make_shared<Gateway>(core_, trace_, request_.inputs);
     on_gateway(gateway_);
     return gateway_->Wait(cancel_);
   }
@@ -115,36 +126,114 @@ absl::StatusOr<llb::FrontendResult> BuildRun::Evaluate(const std::function<void(
   request.frontend = request_.frontend;
   request.options = request_.options;
   request.inputs = request_.inputs;
-  return Bridge(core_).Solve(request);
+  return Bridge(core_, trace_).Solve(request);
 }
 
-absl::StatusOr<BuildResponse> BuildRun::Export(const llb::FrontendResult& result) {
-  if (request_.exports.empty()) {
-    std::vector<llb::RefPtr> refs;
-    if (result.ref != nullptr) refs.push_back(result.ref);
-    for (const auto& [platform, ref] : result.refs) refs.push_back(ref);
-    RETURN_IF_ERROR(SolveAll(*core_, refs).status());
-    return BuildResponse();
+absl::StatusOr<exporting::Source> BuildRun::SolveForExport(const llb::FrontendResult& result) {
+  if (!request_.exports.empty() || request_.session_exporter) return MakeExportSource(*core_, result);
+  ASSIGN_OR_RETURN(exporting::Source source, DescribeResult(result, core_->environment()->platform));
+  RETURN_IF_ERROR(SolveResult(*core_, result));
+  return source;
+}
+
+std::vector<std::string> BuildRun::ExportedRefs(const llb::FrontendResult& result) {
+  std::vector<std::string> ids;
+  if (gateway_ == nullptr) return ids;
+  if (result.ref != nullptr) ids.push_back(gateway_->Keep(result.ref));
+  for (const auto& [platform, ref] : result.refs) ids.push_back(gateway_->Keep(ref));
+  return ids;
+}
+
+absl::StatusOr<std::vector<ExportRequest>> BuildRun::ChooseExports(const exporting::Source& source, const std::vector<std::string>& refs) {
+  std::vector<ExportRequest> exports = request_.exports;
+  const session::SessionPtr& session = core_->environment()->session;
+  if (!request_.session_exporter || session == nullptr) return exports;
+  const absl::StatusOr<std::vector<session::ExporterRequest>> found = session->FindExporters(source.metadata, refs, cancel_);
+  if (!found.ok()) return OffersNothing(found.status()) ? absl::StatusOr<std::vector<ExportRequest>>(exports) : found.status();
+  for (const session::ExporterRequest& exporter : *found) {
+    RETURN_IF_ERROR(exporting::CheckExport(exporter.type, exporter.attrs));
+    exports.push_back({exporter.type, exporter.attrs});
   }
-  ASSIGN_OR_RETURN(const exporting::Source source, MakeExportSource(*core_, result));
+  return exports;
+}
+
+absl::Status BuildRun::Export(const exporting::Source& source, const std::vector<std::string>& refs, BuildResponse& response) {
+  ASSIGN_OR_RETURN(const std::vector<ExportRequest> exports, ChooseExports(source, refs));
+  if (exports.empty()) ShowWarnings();
   const op::Environment& environment = *core_->environment();
-  BuildResponse response;
-  for (std::size_t i = 0; i < request_.exports.size(); ++i) {
+  for (std::size_t i = 0; i < exports.size(); ++i) {
     exporting::Context context{
         parts_.snapshots, environment.layers.get(), parts_.blobs, parts_.registry, environment.session, static_cast<int>(i), progress_, parts_.clock,
         cancel_};
-    ASSIGN_OR_RETURN(const auto exported, exporting::Export(request_.exports[i].type, request_.exports[i].attrs, source, context));
-    response.exporter_response.insert(exported.begin(), exported.end());
+    if (i == 0) context.warnings = warnings_;
+    ASSIGN_OR_RETURN(const auto exported, exporting::Export(exports[i].type, exports[i].attrs, source, context));
+    for (const auto& [key, value] : exported) response.exporter_response[key] = value;
+    response.by_exporter.push_back(exported);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<BuildResponse> BuildRun::Finish(llb::FrontendResult result) {
+  if (attest_.sbom.has_value()) {
+    // Without the trace: scanners are no part of what they look at.
+    Bridge scanning(core_, nullptr);
+    RETURN_IF_ERROR(AddSbom(*attest_.sbom, request_.options, scanning, result));
+  }
+  ASSIGN_OR_RETURN(exporting::Source source, SolveForExport(result));
+  ASSIGN_OR_RETURN(const auto trees, TraceTrees(*core_, *trace_, result, source));
+  if (attest_.provenance.has_value()) RETURN_IF_ERROR(AddProvenance(*attest_.provenance, facts_, core_, trees, source));
+  warnings_ = PlatformWarnings(request_.options, result, source);
+  BuildResponse response;
+  RETURN_IF_ERROR(Export(source, ExportedRefs(result), response));
+  if (!request_.internal) DescribeForRecord(trees, source, response);
+  for (const auto& [key, value] : result.metadata) {
+    if (absl::StartsWith(key, "frontend.")) response.exporter_response[key] = value;
+  }
+  const session::SessionPtr& session = core_->environment()->session;
+  if (request_.session_exporter && session != nullptr) {
+    const absl::Status status = session->FinalizeExport(response.exporter_response, cancel_);
+    if (!status.ok() && !OffersNothing(status)) return status;
   }
   return response;
+}
+
+void BuildRun::DescribeForRecord(const std::map<std::size_t, TreeProvenance>& trees, const exporting::Source& source, BuildResponse& response) {
+  response.metadata = source.metadata;
+  ProvenanceOptions options;
+  if (attest_.provenance.has_value()) options.builder_id = attest_.provenance->builder_id;
+  for (const auto& [index, tree] : trees) {
+    absl::StatusOr<std::string> predicate = DescribeTree(options, facts_, *core_, tree);
+    if (predicate.ok()) {
+      response.provenance[source.multi_platform ? source.platforms[index].id : ""] = *std::move(predicate);
+    } else {
+      LogWarning("provenance for the record of ", request_.ref, ": ", predicate.status().message());
+    }
+  }
+}
+
+void BuildRun::ShowWarnings() {
+  if (warnings_.empty()) return;
+  solver::VertexEvent event;
+  event.name = "Verifying build result";
+  event.digest = oci::Digest::Of(absl::StrCat(event.name, facts_.invocation_id)).str();
+  event.started = parts_.clock->Now();
+  progress_->OnVertex(event);
+  for (const std::string& text : warnings_) {
+    solver::WarningEvent warning;
+    warning.vertex = event.digest;
+    warning.brief = text;
+    progress_->OnWarning(std::move(warning));
+  }
+  event.completed = parts_.clock->Now();
+  progress_->OnVertex(std::move(event));
 }
 
 absl::StatusOr<BuildResponse> BuildRun::Run(const std::function<void(std::shared_ptr<Gateway>)>& on_gateway) {
   RETURN_IF_ERROR(Check());
   RETURN_IF_ERROR(Prepare());
   WarnOfCacheImports();
-  ASSIGN_OR_RETURN(const llb::FrontendResult result, Evaluate(on_gateway));
-  return Export(result);
+  ASSIGN_OR_RETURN(llb::FrontendResult result, Evaluate(on_gateway));
+  return Finish(std::move(result));
 }
 
 }  // namespace cachalot::build

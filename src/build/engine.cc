@@ -19,6 +19,7 @@
 #include "build/cache_store.h"
 #include "build/collector.h"
 #include "build/progress_log.h"
+#include "build/provenance/custom_environment.h"
 #include "op/exec_slots.h"
 #include "op/named_trees.h"
 #include "os/file.h"
@@ -129,6 +130,7 @@ class EngineImpl : public Engine {
   std::unique_ptr<Collector> collector_;
   PoolExecutor executor_;
   std::unique_ptr<solver::Solver> solver_;
+  ProducerIndex producers_;
   Guarded<Builds> builds_;
 };
 
@@ -136,6 +138,7 @@ absl::Status EngineImpl::Open() {
   RETURN_IF_ERROR(os::MakeDirectories(config_.root, 0711));
   ASSIGN_OR_RETURN(lock_, TakeLock(config_.root));
   ASSIGN_OR_RETURN(const std::string id, WorkerId(config_.root));
+  ASSIGN_OR_RETURN(config_.provenance_environment, LoadCustomEnvironment(config_.provenance_env_dir));
   parts_.work_dir = absl::StrCat(config_.root, "/work");
   RETURN_IF_ERROR(os::RemoveTree(parts_.work_dir));
   RETURN_IF_ERROR(os::MakeDirectories(parts_.work_dir, 0711));
@@ -233,7 +236,7 @@ absl::StatusOr<BuildResponse> EngineImpl::Build(const BuildRequest& request, con
   const CancelToken::Registration on_shutdown = shutdown_.token().OnCancel([this, &stop] { stop.Cancel(shutdown_.token().status()); });
   absl::StatusOr<BuildResponse> response;
   {
-    BuildRun run(parts_, *solver_, config_, request, entry->progress, stop.token());
+    BuildRun run(parts_, *solver_, config_, request, producers_, entry->progress, stop.token());
     response = run.Run([&](std::shared_ptr<build::Gateway> gateway) {
       builds_.Lock()->entries[request.ref]->gateway = std::move(gateway);
       builds_.NotifyAll();

@@ -36,6 +36,8 @@ struct Config {
   std::vector<oci::Platform> platforms;  // empty: the host's
   bool gc = true;
   std::vector<snapshot::PrunePolicy> gc_policies;  // empty: defaults from the disk's size
+  std::string provenance_env_dir;                  // *.json files that go into the environment of provenance
+  std::string provenance_environment;              // their content, read when the engine opens
 };
 
 struct ExportRequest {
@@ -61,6 +63,10 @@ struct BuildRequest {
 
 struct BuildResponse {
   std::map<std::string, std::string> exporter_response;
+  // For the build's record.
+  std::map<std::string, std::string> metadata{};                  // of the frontend's result
+  std::vector<std::map<std::string, std::string>> by_exporter{};  // what each exporter answered
+  std::map<std::string, std::string> provenance{};                // SLSA v1 predicates (JSON) by platform id, "" without platforms
 };
 
 // A build whose frontend runs in the client: it asks through the gateway (LLBBridge) until it returns a result.

@@ -1,5 +1,8 @@
 #include "build/export_source.h"
 
+#include <map>
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "build/bridge.h"
@@ -25,6 +28,7 @@ oci::Platform PlatformFrom(const oci::Json& json, const std::string& where, absl
 
 absl::StatusOr<std::vector<exporting::PlatformResult>> ParsePlatforms(const std::string& text) {
   ASSIGN_OR_RETURN(const oci::Json json, oci::ParseJson(text, kPlatforms));
+  if (json.is_null()) return absl::InvalidArgumentError("invalid empty platforms index for exporter");
   std::vector<exporting::PlatformResult> platforms;
   absl::Status status;
   oci::ObjectReader reader(json, kPlatforms, status);
@@ -54,7 +58,7 @@ std::string Metadata(const llb::FrontendResult& result, const std::string& key) 
 absl::StatusOr<exporting::PlatformResult> OnlyPlatform(const llb::FrontendResult& result, const oci::Platform& default_platform) {
   exporting::PlatformResult only;
   only.platform = default_platform;
-  if (const std::string text = Metadata(result, kConfig); !text.empty()) {
+  if (const std::string text = Metadata(result, kConfig); !text.empty() && text != "null") {
     ASSIGN_OR_RETURN(const oci::ImageConfig config, oci::ParseImageConfig(text));
     const oci::Platform& platform = config.platform;
     if (platform.os.empty() != platform.architecture.empty()) {
@@ -63,6 +67,36 @@ absl::StatusOr<exporting::PlatformResult> OnlyPlatform(const llb::FrontendResult
     if (!platform.os.empty()) only.platform = oci::Normalize(platform);
   }
   return only;
+}
+
+std::vector<llb::RefPtr> RefsOf(const llb::FrontendResult& result) {
+  std::vector<llb::RefPtr> refs;
+  if (result.ref != nullptr) refs.push_back(result.ref);
+  for (const auto& [platform, ref] : result.refs) refs.push_back(ref);
+  for (const auto& [platform, attestations] : result.attestations) {
+    for (const llb::Attestation& attestation : attestations) {
+      if (attestation.ref != nullptr) refs.push_back(attestation.ref);
+    }
+  }
+  return refs;
+}
+
+absl::StatusOr<exporting::Attestation> ConvertAttestation(const llb::Attestation& from) {
+  constexpr int kBundle = 1;
+  exporting::Attestation out;
+  out.bundle = from.kind == kBundle;
+  out.metadata = from.metadata;
+  out.path = from.path;
+  out.predicate_type = from.predicate_type;
+  for (const llb::InTotoSubject& subject : from.subjects) {
+    exporting::Subject& converted = out.subjects.emplace_back();
+    converted.self = subject.self;
+    converted.name = subject.name;
+    for (const std::string& digest : subject.digests) {
+      ASSIGN_OR_RETURN(converted.digests.emplace_back(), oci::Digest::Parse(digest));
+    }
+  }
+  return out;
 }
 
 }  // namespace
@@ -79,7 +113,6 @@ absl::StatusOr<exporting::Source> DescribeResult(const llb::FrontendResult& resu
     ASSIGN_OR_RETURN(exporting::PlatformResult only, OnlyPlatform(result, default_platform));
     source.platforms.push_back(std::move(only));
   }
-  if (!source.multi_platform && source.platforms.size() > 1) return absl::InvalidArgumentError("one ref was given for several platforms");
   for (exporting::PlatformResult& platform : source.platforms) {
     platform.config = Metadata(result, absl::StrCat(kConfig, "/", platform.id));
     if (platform.config.empty()) platform.config = Metadata(result, kConfig);
@@ -90,16 +123,27 @@ absl::StatusOr<exporting::Source> DescribeResult(const llb::FrontendResult& resu
   return source;
 }
 
+absl::Status SolveResult(BuildCore& core, const llb::FrontendResult& result) { return SolveAll(core, RefsOf(result)).status(); }
+
 absl::StatusOr<exporting::Source> MakeExportSource(BuildCore& core, const llb::FrontendResult& result) {
   const op::Environment& environment = *core.environment();
   ASSIGN_OR_RETURN(exporting::Source source, DescribeResult(result, environment.platform));
-  std::vector<llb::RefPtr> refs;
-  for (const exporting::PlatformResult& platform : source.platforms) {
-    refs.push_back(source.multi_platform ? result.refs.at(platform.id) : result.ref);
+  const std::vector<llb::RefPtr> refs = RefsOf(result);
+  ASSIGN_OR_RETURN(const std::vector<solver::ResultPtr> results, SolveAll(core, refs));
+  std::map<llb::RefPtr, snapshot::SnapshotPtr> trees;
+  for (std::size_t i = 0; i < refs.size(); ++i) {
+    ASSIGN_OR_RETURN(trees[refs[i]], op::CommittedTreeOf(results[i], *environment.parts.snapshots));
   }
-  ASSIGN_OR_RETURN(const std::vector<solver::ResultPtr> trees, SolveAll(core, refs));
-  for (std::size_t i = 0; i < trees.size(); ++i) {
-    ASSIGN_OR_RETURN(source.platforms[i].tree, op::CommittedTreeOf(trees[i], *environment.parts.snapshots));
+  for (exporting::PlatformResult& platform : source.platforms) {
+    platform.tree = trees[source.multi_platform ? result.refs.at(platform.id) : result.ref];
+    const std::string id = platform.id.empty() ? oci::FormatPlatform(*platform.platform, /*with_version=*/true) : platform.id;
+    const auto attestations = result.attestations.find(id);
+    if (attestations == result.attestations.end()) continue;
+    for (const llb::Attestation& attestation : attestations->second) {
+      ASSIGN_OR_RETURN(exporting::Attestation converted, ConvertAttestation(attestation));
+      converted.tree = trees[attestation.ref];
+      platform.attestations.push_back(std::move(converted));
+    }
   }
   return source;
 }

@@ -11,7 +11,10 @@ namespace cachalot::build {
 // The platforms of a result by its metadata ("refs.platforms", "containerimage.config"), without the trees.
 absl::StatusOr<exporting::Source> DescribeResult(const llb::FrontendResult& result, const oci::Platform& default_platform);
 
-// The same with the trees, solved and committed.
+// Solves all trees of the result, those of attestations included.
+absl::Status SolveResult(BuildCore& core, const llb::FrontendResult& result);
+
+// The same as DescribeResult with the solved trees, committed.
 absl::StatusOr<exporting::Source> MakeExportSource(BuildCore& core, const llb::FrontendResult& result);
 
 }  // namespace cachalot::build

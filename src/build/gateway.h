@@ -14,7 +14,8 @@ namespace cachalot::build {
 
 class Gateway : public GatewayBuild {
  public:
-  Gateway(std::shared_ptr<BuildCore> core, std::map<std::string, llb::Definition> inputs) : bridge_(std::move(core)), inputs_(std::move(inputs)) {}
+  Gateway(std::shared_ptr<BuildCore> core, std::shared_ptr<RequestTrace> trace, std::map<std::string, llb::Definition> inputs)
+      : bridge_(std::move(core), std::move(trace)), inputs_(std::move(inputs)) {}
 
   llb::FrontendBridge& bridge() override { return bridge_; }
   void Return(absl::StatusOr<llb::FrontendResult> result) override;

@@ -34,6 +34,12 @@ absl::StatusOr<llb::VertexPtr> VertexLoader::WithAllowedDevices(const llb::Verte
   return allowed;
 }
 
+solver::VertexPtr VertexLoader::LoadedAs(const llb::Vertex& vertex) {
+  std::lock_guard lock(mutex_);
+  auto found = loaded_.find(SolverDigest(vertex));
+  return found == loaded_.end() ? nullptr : found->second.vertex;
+}
+
 absl::StatusOr<solver::VertexPtr> VertexLoader::Convert(const llb::VertexPtr& vertex, const std::string& digest) {
   RETURN_IF_ERROR(entitlements_.Check(*vertex));
   ASSIGN_OR_RETURN(const llb::VertexPtr allowed, WithAllowedDevices(vertex));

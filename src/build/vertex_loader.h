@@ -24,6 +24,8 @@ class VertexLoader {
   absl::StatusOr<solver::VertexPtr> Load(const llb::VertexPtr& vertex);
   // The vertex that the solver knows by this digest, or null.
   llb::VertexPtr Find(const std::string& digest);
+  // What a vertex was loaded as, or null.
+  solver::VertexPtr LoadedAs(const llb::Vertex& vertex);
 
  private:
   struct Loaded {

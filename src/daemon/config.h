@@ -35,6 +35,7 @@ struct Settings {
 };
 
 inline constexpr char kDefaultConfigFile[] = "/etc/buildkit/buildkitd.toml";
+inline constexpr char kDefaultProvenanceDir[] = "/etc/buildkit/provenance.d";
 inline constexpr char kDefaultRoot[] = "/var/lib/cachalot";
 inline constexpr char kDefaultAddress[] = "unix:///run/cachalot/cachalotd.sock";
 

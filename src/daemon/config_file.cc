@@ -285,7 +285,7 @@ Keys TopLevel(Settings& settings) {
       {"frontend",
        Table({{"dockerfile.v0", Table({{"enabled", ignored}})}, {"gateway.v0", Table({{"enabled", ignored}, {"allowedrepositories", ignored}})}})},
       {"system", Table({{"platformscachemaxage", ignored}, {"maxregistryconcurrency", ignored}})},
-      {"provenanceenvdir", ignored},
+      {"provenanceenvdir", Text(settings.engine.provenance_env_dir)},
       {"cache", Table({{"gha", ignored}})},
   };
 }

@@ -93,6 +93,7 @@ absl::Status FinishSettings(const std::string& default_root, const std::string& 
   std::error_code error;
   settings.root = std::filesystem::absolute(settings.root.empty() ? default_root : settings.root, error).lexically_normal().string();
   settings.engine.root = settings.root;
+  if (settings.engine.provenance_env_dir.empty()) settings.engine.provenance_env_dir = kDefaultProvenanceDir;
   if (settings.server.addresses.empty()) {
     settings.server.addresses = {default_address};
   }

@@ -5,12 +5,14 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/status_macros.h"
 #include "daemon/timestamps.h"
 #include "daemon/translate_policy.h"
 #include "daemon/version.h"
+#include "dockerfile/frontend.h"
 
 namespace cachalot::daemon {
 
@@ -66,7 +68,9 @@ void DecodeExports(const control::SolveRequest& message, build::BuildRequest& re
     request.exports.push_back({message.exporterdeprecated(), Plain(message.exporterattrsdeprecated())});
   }
   const auto epoch = request.options.find("build-arg:SOURCE_DATE_EPOCH");
-  if (epoch != request.options.end() && !epoch->second.empty()) {
+  // "context" and the like are for the frontend; an empty value takes what the frontend says away from the exporters.
+  std::int64_t seconds = 0;
+  if (epoch != request.options.end() && (epoch->second.empty() || absl::SimpleAtoi(epoch->second, &seconds))) {
     for (auto& exporter : request.exports) {
       exporter.attrs.emplace("source-date-epoch", epoch->second);
     }
@@ -159,6 +163,7 @@ void EncodeWorker(const build::WorkerInfo& worker, control::types::WorkerRecord*
 void EncodeVersion(control::types::BuildkitVersion* message) {
   message->set_package(kPackage);
   message->set_version(kProtocolVersion);
+  message->set_dockerfileversion(dockerfile::kVersion);
   message->set_revision(absl::StrCat("cachalot-", kVersion));
 }
 

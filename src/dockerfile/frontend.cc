@@ -72,7 +72,7 @@ class Request {
     }
     std::optional<SbomScanner> scanner;
     if (config_.sbom.has_value()) {
-      ASSIGN_OR_RETURN(scanner, SbomScanner::Create(*context_, images_, config_));
+      ASSIGN_OR_RETURN(scanner, MakeScanner());
     }
     RETURN_IF_ERROR(BuildPlatforms());
     return Result(scanner);
@@ -104,6 +104,20 @@ class Request {
     if (HasSource(result.status())) return result.status();
     if (argument != options_.end()) return Annotate(result.status(), absl::StrCat("failed with ", kSyntaxArg, " = ", syntax->value));
     return WithSource(AtLines(result.status(), {syntax->line, syntax->line}), *source_);
+  }
+
+  absl::StatusOr<SbomScanner> MakeScanner() {
+    llb::ResolveOptions options;
+    options.platform = bridge_.default_platform();
+    options.resolve_mode = std::string(ResolveModeName(config_.resolve_mode));
+    ASSIGN_OR_RETURN(const llb::ResolvedImage image, images_.Resolve(config_.sbom->generator, options));
+    return SbomScanner::Create(image, *options.platform, config_.sbom->parameters);
+  }
+
+  absl::StatusOr<llb::Attestation> Scan(const SbomScanner& scanner, const std::string& id, const Compiled& compiled) {
+    SbomScanner::Target target{id, compiled.state, compiled.scan_stages, compiled.ignore_cache};
+    if (compiled.scan_context) target.extras.emplace("context", compiled.context);
+    return scanner.Scan(bridge_, target);
   }
 
   absl::Status BuildPlatforms() {
@@ -159,7 +173,7 @@ class Request {
       if (compiled.base_image.has_value()) result.metadata[absl::StrCat("containerimage.base.config", suffix)] = oci::Serialize(*compiled.base_image);
       if (compiled.epoch.has_value()) result.metadata[absl::StrCat("source.date.epoch", suffix)] = absl::StrCat(absl::ToUnixSeconds(*compiled.epoch));
       if (scanner.has_value()) {
-        ASSIGN_OR_RETURN(llb::Attestation attestation, scanner->Scan(*context_, id, compiled));
+        ASSIGN_OR_RETURN(llb::Attestation attestation, Scan(*scanner, id, compiled));
         result.attestations[id].push_back(std::move(attestation));
       }
       platforms.push_back({{"ID", id}, {"Platform", PlatformJson(platform)}});

@@ -7,6 +7,9 @@
 
 namespace cachalot::dockerfile {
 
+// The version of the Dockerfile syntax that is understood, in the numbering of docker/dockerfile.
+inline constexpr char kVersion[] = "1.26.0";
+
 std::unique_ptr<llb::Frontend> NewFrontend();
 
 }  // namespace cachalot::dockerfile

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "op/environment.h"
+#include "op/pinned.h"
 #include "registry/http.h"
 #include "solver/solver.h"
 
@@ -20,12 +21,13 @@ struct HttpResource {
 };
 
 // Thread-safe when used by one operation at a time.
-class HttpSource : public solver::Operation {
+class HttpSource : public solver::Operation, public Pinned {
  public:
   HttpSource(llb::VertexPtr vertex, EnvironmentPtr environment);
   absl::StatusOr<solver::CacheMap> DescribeCache(const solver::OpContext& context) override;
   absl::StatusOr<std::string> ContentDigest(int index, const solver::ResultPtr& input, const solver::OpContext& context) override;
   absl::StatusOr<std::vector<solver::ResultPtr>> Run(const std::vector<solver::ResultPtr>& inputs, const solver::OpContext& context) override;
+  std::string Pin() const override { return resource_.has_value() ? resource_->digest.str() : ""; }
 
  private:
   absl::Status Parse();

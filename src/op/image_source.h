@@ -8,16 +8,18 @@
 
 #include "op/environment.h"
 #include "op/image_resolver.h"
+#include "op/pinned.h"
 #include "solver/solver.h"
 
 namespace cachalot::op {
 
-class ImageSource : public solver::Operation {
+class ImageSource : public solver::Operation, public Pinned {
  public:
   ImageSource(llb::VertexPtr vertex, EnvironmentPtr environment) : vertex_(std::move(vertex)), environment_(std::move(environment)) {}
   absl::StatusOr<solver::CacheMap> DescribeCache(const solver::OpContext& context) override;
   absl::StatusOr<std::string> ContentDigest(int index, const solver::ResultPtr& input, const solver::OpContext& context) override;
   absl::StatusOr<std::vector<solver::ResultPtr>> Run(const std::vector<solver::ResultPtr>& inputs, const solver::OpContext& context) override;
+  std::string Pin() const override { return image_ == nullptr ? "" : image_->digest.str(); }
 
  private:
   absl::Status Resolve(const solver::OpContext& context);

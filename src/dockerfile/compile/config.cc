@@ -183,31 +183,6 @@ absl::StatusOr<std::vector<oci::Platform>> ParsePlatforms(const std::string& tex
   return platforms;
 }
 
-absl::StatusOr<std::optional<SbomRequest>> ParseSbom(const Options& options) {
-  const std::string* text = nullptr;
-  for (const char* name : {"attest:sbom", "build-arg:BUILDKIT_ATTEST_SBOM"}) {
-    if (const auto found = options.find(name); found != options.end()) text = &found->second;
-  }
-  if (text == nullptr) return std::nullopt;
-  SbomRequest request;
-  std::string generator = "docker/buildkit-syft-scanner:stable-1";
-  std::vector<std::string> fields;
-  if (!text->empty()) {
-    absl::StatusOr<std::vector<std::string>> parsed = ParseCsvLine(*text);
-    if (!parsed.ok()) return Annotate(parsed.status(), "failed to parse sbom");
-    fields = *std::move(parsed);
-  }
-  for (const std::string& field : fields) {
-    const std::size_t equals = field.find('=');
-    const std::string value = equals == std::string::npos ? "" : field.substr(equals + 1);
-    (field.substr(0, equals) == "generator" ? generator : request.parameters[field.substr(0, equals)]) = value;
-  }
-  const absl::StatusOr<oci::Reference> reference = oci::Reference::ParseNormalized(generator);
-  if (!reference.ok()) return Annotate(reference.status(), absl::StrCat("failed to parse sbom scanner ", generator));
-  request.generator = reference->str();
-  return request;
-}
-
 absl::Status ParseMultiPlatform(const Options& options, Config* config) {
   config->multi_platform = config->platforms.size() > 1;
   std::string text = Option(options, "build-arg:BUILDKIT_MULTI_PLATFORM");
@@ -242,6 +217,31 @@ absl::string_view ResolveModeName(llb::ResolveMode mode) {
     case llb::ResolveMode::kPreferLocal: return "local";
   }
   return "default";
+}
+
+absl::StatusOr<std::optional<SbomRequest>> ParseSbom(const Options& options) {
+  const std::string* text = nullptr;
+  for (const char* name : {"attest:sbom", "build-arg:BUILDKIT_ATTEST_SBOM"}) {
+    if (const auto found = options.find(name); found != options.end()) text = &found->second;
+  }
+  if (text == nullptr) return std::nullopt;
+  SbomRequest request;
+  std::string generator = "docker/buildkit-syft-scanner:stable-1";
+  std::vector<std::string> fields;
+  if (!text->empty()) {
+    absl::StatusOr<std::vector<std::string>> parsed = ParseCsvLine(*text);
+    if (!parsed.ok()) return Annotate(parsed.status(), "failed to parse sbom");
+    fields = *std::move(parsed);
+  }
+  for (const std::string& field : fields) {
+    const std::size_t equals = field.find('=');
+    const std::string value = equals == std::string::npos ? "" : field.substr(equals + 1);
+    (field.substr(0, equals) == "generator" ? generator : request.parameters[field.substr(0, equals)]) = value;
+  }
+  const absl::StatusOr<oci::Reference> reference = oci::Reference::ParseNormalized(generator);
+  if (!reference.ok()) return Annotate(reference.status(), absl::StrCat("failed to parse sbom scanner ", generator));
+  request.generator = reference->str();
+  return request;
 }
 
 bool Config::IsNoCache(absl::string_view stage) const {

@@ -46,6 +46,9 @@ struct Config {
 // Errors name the option and its value.
 absl::StatusOr<Config> ParseConfig(const Options& options);
 
+// What the options say of software bills of materials, if anything.
+absl::StatusOr<std::optional<SbomRequest>> ParseSbom(const Options& options);
+
 // "default", "pull" or "local".
 absl::string_view ResolveModeName(llb::ResolveMode mode);
 
