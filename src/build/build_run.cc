@@ -52,6 +52,7 @@ BuildRun::~BuildRun() {
 }
 
 absl::Status BuildRun::Check() {
+  if (request_.compatibility_version != 0) RETURN_IF_ERROR(exporting::CheckCompatibilityVersion(request_.compatibility_version));
   ASSIGN_OR_RETURN(attest_, ParseAttestRequest(request_.options));
   for (const ExportRequest& request : request_.exports) {
     RETURN_IF_ERROR(exporting::CheckExport(request.type, request.attrs));
@@ -80,8 +81,12 @@ void BuildRun::WarnOfCacheImports() {
 }
 
 absl::Status BuildRun::Prepare() {
-  facts_ = {RandomId(), parts_.clock->Now(), oci::FormatPlatform(oci::HostPlatform()), std::string(dockerfile::kVersion),
-            config_.provenance_environment};
+  facts_.invocation_id = RandomId();
+  facts_.started = parts_.clock->Now();
+  facts_.builder_platform = oci::FormatPlatform(oci::HostPlatform());
+  facts_.dockerfile_version = dockerfile::kVersion;
+  facts_.compatibility_version = request_.compatibility_version == 0 ? exporting::kCompatibilityCurrent : request_.compatibility_version;
+  facts_.custom_environment = config_.provenance_environment;
   ASSIGN_OR_RETURN(entitlements_, Entitlements::Grant(request_.entitlements, config_.insecure_entitlements));
   auto environment = std::make_shared<op::Environment>();
   environment->parts = parts_;
@@ -165,6 +170,7 @@ absl::Status BuildRun::Export(const exporting::Source& source, const std::vector
     exporting::Context context{
         parts_.snapshots, environment.layers.get(), parts_.blobs, parts_.registry, environment.session, static_cast<int>(i), progress_, parts_.clock,
         cancel_};
+    context.compatibility_version = facts_.compatibility_version;
     if (i == 0) context.warnings = warnings_;
     ASSIGN_OR_RETURN(const auto exported, exporting::Export(exports[i].type, exports[i].attrs, source, context));
     for (const auto& [key, value] : exported) response.exporter_response[key] = value;

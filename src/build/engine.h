@@ -57,6 +57,7 @@ struct BuildRequest {
   std::vector<std::string> entitlements;
   bool internal = false;
   bool session_exporter = false;
+  int compatibility_version = 0;  // which generation's defaults exporters follow (export/exporter.h); 0 is the current one
   std::vector<policy::Policy> source_policies;
   std::shared_ptr<SourceVerifier> source_verifier;  // null: the policies decide alone
 };

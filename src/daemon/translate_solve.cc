@@ -101,6 +101,7 @@ absl::StatusOr<build::BuildRequest> DecodeSolve(const control::SolveRequest& mes
   RETURN_IF_ERROR(DecodeCacheExports(message.cache(), request));
   request.entitlements.assign(message.entitlements().begin(), message.entitlements().end());
   request.internal = message.internal();
+  request.compatibility_version = static_cast<int>(message.compatibilityversion());
   request.session_exporter = message.enablesessionexporter();
   if (message.has_sourcepolicy()) {
     ASSIGN_OR_RETURN(policy::Policy policy, DecodePolicy(message.sourcepolicy()));

@@ -179,6 +179,23 @@ TEST_F(ExportTest, DockerMediaTypes) {
   EXPECT_EQ(manifest.layers[0].media_type, oci::kDockerLayerGzip);
 }
 
+TEST_F(ExportTest, OlderVersionsHaveOlderDefaults) {
+  const auto type_of = [&](const std::string& type, const std::map<std::string, std::string>& attrs) {
+    const auto response = Export(type, attrs, Single({Layer("a")}), context_);
+    EXPECT_TRUE(response.ok()) << response.status();
+    return oci::ParseManifest(*blobs_.Read(*oci::Digest::Parse(response->at("containerimage.digest"))))->media_type;
+  };
+  context_.compatibility_version = kCompatibility015;
+  EXPECT_EQ(type_of("image", {}), oci::kDockerManifest);
+  EXPECT_EQ(type_of("image", {{"oci-mediatypes", "true"}}), oci::kMediaTypeManifest);
+  EXPECT_EQ(type_of("oci", {{"compression", "zstd"}}), oci::kMediaTypeManifest);
+  context_.compatibility_version = kCompatibility013;
+  EXPECT_EQ(Export("oci", {{"compression", "zstd"}}, Single({Layer("a")}), context_).status().message(),
+            "unsupported compatibility-version 10 feature oci exporter compression=zstd");
+  EXPECT_EQ(CheckCompatibilityVersion(31).message(), "unsupported compatibility-version 31: upgrade buildkit (max supported: 30)");
+  EXPECT_FALSE(CheckCompatibilityVersion(11).ok());
+}
+
 TEST_F(ExportTest, OciArchive) {
   const auto response = Export("oci", {{"name", "busybox,x/y:1"}, {"source-date-epoch", "0"}}, Single({Layer("a")}), context_);
   ASSERT_TRUE(response.ok()) << response.status();

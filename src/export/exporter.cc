@@ -1,5 +1,6 @@
 #include "export/exporter.h"
 
+#include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "export/exporters.h"
 #include "export/image_writer.h"
@@ -29,11 +30,22 @@ absl::Status AddFrontendAnnotations(const Source& source, ExportOptions& options
 
 }  // namespace
 
+absl::Status CheckCompatibilityVersion(int version) {
+  if (version == kCompatibility013 || version == kCompatibility015 || version == kCompatibilityCurrent) return absl::OkStatus();
+  const std::string problem = absl::StrCat("unsupported compatibility-version ", version);
+  if (version > kCompatibilityCurrent) {
+    return absl::InvalidArgumentError(absl::StrCat(problem, ": upgrade buildkit (max supported: ", kCompatibilityCurrent, ")"));
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat(problem, " (supported: [", kCompatibility013, " ", kCompatibility015, " ", kCompatibilityCurrent, "])"));
+}
+
 absl::Status CheckExport(const std::string& type, const std::map<std::string, std::string>& attrs) { return ParseOptions(type, attrs).status(); }
 
 absl::StatusOr<std::map<std::string, std::string>> Export(const std::string& type, const std::map<std::string, std::string>& attrs,
                                                           const Source& source, const Context& context) {
   ASSIGN_OR_RETURN(ExportOptions options, ParseOptions(type, attrs));
+  RETURN_IF_ERROR(ApplyCompatibility(context.compatibility_version, type, source, options));
   RETURN_IF_ERROR(AddFrontendAnnotations(source, options));
   ExportVertex vertex(context, ExporterTitle(options.kind));
   const Source merged = WithMetadata(source, options);

@@ -58,6 +58,12 @@ struct Source {
   std::map<std::string, std::string> metadata;  // the frontend's result metadata
 };
 
+// What exporters do by default has changed over time. Clients may ask for what it was with BuildKit 0.13 (10), 0.15 (20) or since
+// 0.31 (30): OCI media types and artifacts everywhere.
+inline constexpr int kCompatibility013 = 10, kCompatibility015 = 20, kCompatibilityCurrent = 30;
+// INVALID_ARGUMENT for any other.
+absl::Status CheckCompatibilityVersion(int version);
+
 // What an exporter may use. Everything outlives the export.
 struct Context {
   snapshot::Snapshots* snapshots;
@@ -69,6 +75,7 @@ struct Context {
   std::shared_ptr<solver::ProgressSink> progress;
   Clock* clock;
   CancelToken cancel;
+  int compatibility_version = kCompatibilityCurrent;
   std::vector<std::string> warnings{};  // about the result, to be shown with the export
 };
 

@@ -1,5 +1,6 @@
 #include "export/options.h"
 
+#include <algorithm>
 #include <functional>
 #include <regex>
 
@@ -236,9 +237,24 @@ absl::StatusOr<ExportOptions> ParseOptions(const std::string& type, const std::m
   if (const auto artifact = attrs.find("oci-artifact"); !options.oci_types && artifact != attrs.end() && options.oci_artifact) {
     return absl::InvalidArgumentError("exporter option \"oci-artifact=true\" conflicts with \"oci-mediatypes=false\"");
   }
+  options.chose_oci_types = attrs.count("oci-mediatypes") > 0;
+  options.chose_oci_artifact = attrs.count("oci-artifact") > 0;
   options.oci_artifact &= options.oci_types;
   options.compression.oci_media_types = options.oci_types;
   return options;
+}
+
+absl::Status ApplyCompatibility(int version, const std::string& type, const Source& source, ExportOptions& options) {
+  if (version >= kCompatibilityCurrent) return absl::OkStatus();
+  if (version == kCompatibility013 && options.compression.type == "zstd") {
+    return absl::InvalidArgumentError(absl::StrCat("unsupported compatibility-version ", version, " feature ", type, " exporter compression=zstd"));
+  }
+  const bool has_attestations =
+      std::any_of(source.platforms.begin(), source.platforms.end(), [](const PlatformResult& result) { return !result.attestations.empty(); });
+  if (!options.chose_oci_types) options.oci_types = options.kind == Kind::kOci || has_attestations;
+  if (!options.chose_oci_artifact) options.oci_artifact = false;
+  options.compression.oci_media_types = options.oci_types;
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::optional<absl::Time>> EpochFor(const ExportOptions& options, const Source& source, const std::string& platform) {

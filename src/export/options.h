@@ -43,6 +43,7 @@ struct ExportOptions {
   std::string dangling_prefix;
   bool dangling_empty_only = false;
   bool oci_types = true;
+  bool chose_oci_types = false, chose_oci_artifact = false;  // the two are not the default's choice
   bool oci_artifact = true;         // attestations as an artifact of their image, not as an image of their own; with OCI types only
   bool force_attestations = false;  // those that want to be in images only do not make an index of one by themselves otherwise
   bool tar = true;                  // false: an OCI layout goes into the client's content store
@@ -58,7 +59,11 @@ struct ExportOptions {
   std::map<std::string, std::string> other;  // attributes that are laid over the result's metadata
 };
 
+// `type` as in the request. The defaults are those of the current compatibility version.
 absl::StatusOr<ExportOptions> ParseOptions(const std::string& type, const std::map<std::string, std::string>& attrs);
+
+// Replaces defaults by those of an earlier version.
+absl::Status ApplyCompatibility(int version, const std::string& type, const Source& source, ExportOptions& options);
 
 // The epoch that applies to a platform of `source`: the option's, else the metadata's.
 absl::StatusOr<std::optional<absl::Time>> EpochFor(const ExportOptions& options, const Source& source, const std::string& platform);

@@ -20,7 +20,6 @@ using oci::Json;
 
 constexpr char kBuildType[] = "https://github.com/moby/buildkit/blob/master/docs/attestations/slsa-definitions.md";
 constexpr char kBuildTypeV02[] = "https://mobyproject.org/buildkit@v1";
-constexpr int kCompatibilityVersion = 30;  // of the protocol's exporters: what they write by default
 constexpr int kIndent = 2;
 
 absl::Status ParseFlag(const std::string& name, const std::string& value, bool& flag) {
@@ -155,7 +154,7 @@ absl::Status DescribeGraph(const TreeProvenance& tree, const LayersOfStep& layer
   return absl::OkStatus();
 }
 
-absl::StatusOr<Parts> Collect(const ProvenanceOptions& options, const TreeProvenance& tree, const LayersOfStep& layers) {
+absl::StatusOr<Parts> Collect(const ProvenanceOptions& options, const BuildFacts& facts, const TreeProvenance& tree, const LayersOfStep& layers) {
   Parts parts;
   parts.metadata = Json::object();
   const Capture& capture = tree.capture;
@@ -175,7 +174,7 @@ absl::StatusOr<Parts> Collect(const ProvenanceOptions& options, const TreeProven
   } else if (ScrubRequest(parts.request)) {
     parts.request_complete = false;
   }
-  parts.request["compatibilityVersion"] = kCompatibilityVersion;
+  parts.request["compatibilityVersion"] = facts.compatibility_version;
   return parts;
 }
 
@@ -273,7 +272,7 @@ absl::Status CheckMaterials(const Capture& capture) {
 
 absl::StatusOr<std::string> MakePredicate(const ProvenanceOptions& options, const BuildFacts& facts, const TreeProvenance& tree, absl::Time finished,
                                           const LayersOfStep& layers) {
-  ASSIGN_OR_RETURN(Parts parts, Collect(options, tree, layers));
+  ASSIGN_OR_RETURN(Parts parts, Collect(options, facts, tree, layers));
   ASSIGN_OR_RETURN(Json environment, EnvironmentJson(facts, tree, options.slsa_v1 ? "builderPlatform" : "platform"));
   const Json predicate = options.slsa_v1 ? ArrangeV1(options, facts, std::move(parts), std::move(environment), finished)
                                          : ArrangeV02(options, facts, std::move(parts), std::move(environment), finished);

@@ -35,6 +35,7 @@ struct BuildFacts {
   absl::Time started;
   std::string builder_platform;
   std::string dockerfile_version;  // of the built-in frontend
+  int compatibility_version = 0;   // of the exporters' defaults
   std::string custom_environment;  // a JSON object of the daemon's configuration, or empty
 };
 

@@ -167,7 +167,7 @@ class PredicateTest : public ::testing::Test {
       layer.digest = *oci::Digest::Parse(Digest());
       return std::holds_alternative<llb::ExecOp>(vertex.op) ? std::vector{layer} : std::vector<oci::Descriptor>();
     };
-    const BuildFacts facts{"id", absl::FromUnixSeconds(1), "linux/amd64", "1.0", R"({"foo":"bar"})"};
+    const BuildFacts facts{"id", absl::FromUnixSeconds(1), "linux/amd64", "1.0", 20, R"({"foo":"bar"})"};
     const auto text = MakePredicate(*ParseProvenanceOptions(attrs), facts, tree_, absl::FromUnixSeconds(2), layers);
     EXPECT_TRUE(text.ok()) << text.status();
     return *oci::ParseJson(*text, "predicate");
@@ -186,6 +186,7 @@ TEST_F(PredicateTest, SaysEverythingByDefault) {
   const Json& request = definition["externalParameters"]["request"];
   EXPECT_EQ(request["args"].dump(), R"({"build-arg:A":"1"})");
   EXPECT_EQ(request["locals"][0]["name"], "context");
+  EXPECT_EQ(request["compatibilityVersion"], 20);
   const Json& internal = definition["internalParameters"];
   EXPECT_EQ(internal["dockerfileVersion"], "1.0");
   EXPECT_EQ(internal["foo"], "bar");
