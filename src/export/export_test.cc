@@ -261,6 +261,16 @@ TEST_F(ExportTest, LocalFiles) {
             "cannot overwrite file from linux/amd64 with linux/arm64 when split option is disabled");
 }
 
+TEST_F(ExportTest, MirroringClientsTakeOneTransfer) {
+  ASSERT_TRUE(Export("local", {{"mode", "delete"}}, Multi(), context_).ok());
+  ASSERT_EQ(session_->transfers.size(), 1u);
+  EXPECT_EQ(session_->transfers[0].size(), 2u);
+  ASSERT_TRUE(Export("local", {{"mode", "delete"}, {"platform-split", "false"}}, Multi(), context_).ok());
+  EXPECT_EQ(snapshots_.merged, 2u);
+  ASSERT_EQ(session_->transfers.size(), 2u);
+  EXPECT_EQ(session_->transfers[1].size(), 1u);
+}
+
 TEST_F(ExportTest, TimestampsAreRewritten) {
   codec::StringSink layer;
   codec::TarWriter tar(&layer);

@@ -55,7 +55,10 @@ class FakeSnapshots final : public snapshot::Snapshots {
   absl::StatusOr<Ptr> Prepare(const Ptr&, const snapshot::Label&) override { return Unused(); }
   absl::StatusOr<Ptr> Commit(const Ptr&) override { return Unused(); }
   absl::StatusOr<Ptr> FromLayer(const Ptr&, const snapshot::Layer&, const snapshot::Label&) override { return Unused(); }
-  absl::StatusOr<Ptr> Merge(const std::vector<Ptr>&, const snapshot::Label&) override { return Unused(); }
+  absl::StatusOr<Ptr> Merge(const std::vector<Ptr>& trees, const snapshot::Label&) override {
+    merged = trees.size();
+    return trees.front();
+  }
   absl::StatusOr<Ptr> Diff(const Ptr&, const Ptr&, const snapshot::Label&, snapshot::BlobFetcher&, const CancelToken&) override { return Unused(); }
   absl::StatusOr<Ptr> Get(const snapshot::SnapshotId&) override { return Unused(); }
   absl::StatusOr<os::Mount> MountSpec(const Ptr&, bool) override { return Unused(); }
@@ -68,6 +71,7 @@ class FakeSnapshots final : public snapshot::Snapshots {
   absl::Status Prune(const snapshot::PrunePolicy&, const std::function<void(const snapshot::UsageRecord&)>&) override { return Unused(); }
 
   snapshot::Compression last_compression;
+  std::size_t merged = 0;  // trees of the last merge
   std::string empty_directory;
 
  private:

@@ -118,6 +118,26 @@ session::OutputTree OutputOf(const Tree& tree, bool split) {
   return out;
 }
 
+// The files of all platforms, which do not overlap, in one tree: what the client has beside them goes.
+absl::StatusOr<Tree> MergeTrees(const Source& source, const std::vector<Tree>& trees, const Context& context) {
+  std::vector<snapshot::SnapshotPtr> layers;
+  Tree merged;
+  for (std::size_t i = 0; i < trees.size(); ++i) {
+    if (source.platforms[i].tree != nullptr) layers.push_back(source.platforms[i].tree);
+    merged.statements.insert(trees[i].statements.begin(), trees[i].statements.end());
+  }
+  merged.epoch = trees.front().epoch;
+  snapshot::Label label;
+  label.description = "files of several platforms";
+  snapshot::SnapshotPtr tree;
+  if (!layers.empty()) {
+    ASSIGN_OR_RETURN(tree, context.snapshots->Merge(layers, label));
+  }
+  RETURN_IF_ERROR(context.snapshots->Materialize(tree, *context.fetcher, context.cancel));
+  ASSIGN_OR_RETURN(merged.mount, context.snapshots->MountTree(tree, /*readonly=*/true));
+  return merged;
+}
+
 }  // namespace
 
 absl::StatusOr<Response> ExportTar(const ExportOptions& options, const Source& source, const Context& context, ExportVertex& vertex) {
@@ -143,11 +163,15 @@ absl::StatusOr<Response> ExportLocal(const ExportOptions& options, const Source&
     return Response{};
   }
   if (!split && trees.size() > 1) {
-    if (options.delete_mode) return absl::UnimplementedError("mode=delete of several platforms needs platform-split");
     std::map<std::string, std::string> seen;
     for (const Tree& tree : trees) {
       ASSIGN_OR_RETURN(const UniqueFd directory, os::OpenDirectory(tree.mount->path()));
       RETURN_IF_ERROR(CheckOverlap(directory.get(), "", tree.platform, seen));
+    }
+    if (options.delete_mode) {
+      ASSIGN_OR_RETURN(const Tree merged, MergeTrees(source, trees, context));
+      RETURN_IF_ERROR(Send({OutputOf(merged, split)}, "copying files", context, vertex));
+      return Response{};
     }
   }
   for (const Tree& tree : trees) {
