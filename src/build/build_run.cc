@@ -3,9 +3,9 @@
 #include <set>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "base/log.h"
 #include "base/random_id.h"
 #include "base/status.h"
 #include "base/status_macros.h"
@@ -13,6 +13,7 @@
 #include "build/export_source.h"
 #include "build/platform_check.h"
 #include "dockerfile/frontend.h"
+#include "export/attestation.h"
 #include "export/exporter.h"
 #include "oci/digest.h"
 #include "op/image_resolver.h"
@@ -162,6 +163,16 @@ absl::StatusOr<std::vector<ExportRequest>> BuildRun::ChooseExports(const exporti
   return exports;
 }
 
+absl::Status BuildRun::NoteResult(int exporter, const std::map<std::string, std::string>& exported, BuildResponse& response) {
+  const auto encoded = exported.find("containerimage.descriptor");
+  std::string json;
+  if (encoded == exported.end() || !absl::Base64Unescape(encoded->second, &json)) return absl::OkStatus();
+  ASSIGN_OR_RETURN(oci::Descriptor descriptor, oci::ParseDescriptor(json));
+  response.blob_pins.push_back(parts_.blobs->Pin(descriptor.digest));
+  response.results[exporter] = std::move(descriptor);
+  return absl::OkStatus();
+}
+
 absl::Status BuildRun::Export(const exporting::Source& source, const std::vector<std::string>& refs, BuildResponse& response) {
   ASSIGN_OR_RETURN(const std::vector<ExportRequest> exports, ChooseExports(source, refs));
   if (exports.empty()) ShowWarnings();
@@ -174,7 +185,7 @@ absl::Status BuildRun::Export(const exporting::Source& source, const std::vector
     if (i == 0) context.warnings = warnings_;
     ASSIGN_OR_RETURN(const auto exported, exporting::Export(exports[i].type, exports[i].attrs, source, context));
     for (const auto& [key, value] : exported) response.exporter_response[key] = value;
-    response.by_exporter.push_back(exported);
+    RETURN_IF_ERROR(NoteResult(static_cast<int>(i), exported, response));
   }
   return absl::OkStatus();
 }
@@ -191,7 +202,8 @@ absl::StatusOr<BuildResponse> BuildRun::Finish(llb::FrontendResult result) {
   warnings_ = PlatformWarnings(request_.options, result, source);
   BuildResponse response;
   RETURN_IF_ERROR(Export(source, ExportedRefs(result), response));
-  if (!request_.internal) DescribeForRecord(trees, source, response);
+  response.metadata = source.metadata;
+  if (!request_.internal) RETURN_IF_ERROR(NoteProvenance(trees, source, response));
   for (const auto& [key, value] : result.metadata) {
     if (absl::StartsWith(key, "frontend.")) response.exporter_response[key] = value;
   }
@@ -203,18 +215,21 @@ absl::StatusOr<BuildResponse> BuildRun::Finish(llb::FrontendResult result) {
   return response;
 }
 
-void BuildRun::DescribeForRecord(const std::map<std::size_t, TreeProvenance>& trees, const exporting::Source& source, BuildResponse& response) {
-  response.metadata = source.metadata;
+absl::Status BuildRun::NoteProvenance(const std::map<std::size_t, TreeProvenance>& trees, const exporting::Source& source, BuildResponse& response) {
   ProvenanceOptions options;
   if (attest_.provenance.has_value()) options.builder_id = attest_.provenance->builder_id;
   for (const auto& [index, tree] : trees) {
-    absl::StatusOr<std::string> predicate = DescribeTree(options, facts_, *core_, tree);
-    if (predicate.ok()) {
-      response.provenance[source.multi_platform ? source.platforms[index].id : ""] = *std::move(predicate);
-    } else {
-      LogWarning("provenance for the record of ", request_.ref, ": ", predicate.status().message());
-    }
+    ASSIGN_OR_RETURN(const std::string predicate, DescribeTree(options, facts_, *core_, tree));
+    oci::Descriptor descriptor;
+    descriptor.media_type = exporting::kStatementMediaType;
+    descriptor.digest = oci::Digest::Of(predicate);
+    descriptor.size = static_cast<std::int64_t>(predicate.size());
+    descriptor.annotations["in-toto.io/predicate-type"] = PredicateType(options);
+    response.blob_pins.push_back(parts_.blobs->Pin(descriptor.digest));
+    RETURN_IF_ERROR(parts_.blobs->Put(predicate).status());
+    response.attestations[source.multi_platform ? source.platforms[index].id : ""].push_back(std::move(descriptor));
   }
+  return absl::OkStatus();
 }
 
 void BuildRun::ShowWarnings() {

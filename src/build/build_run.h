@@ -44,8 +44,9 @@ class BuildRun {
   // Whatever is made of the result, it is solved here.
   absl::StatusOr<BuildResponse> Finish(llb::FrontendResult result);
   absl::StatusOr<exporting::Source> SolveForExport(const llb::FrontendResult& result);
-  // What the record of the build needs besides.
-  void DescribeForRecord(const std::map<std::size_t, TreeProvenance>& trees, const exporting::Source& source, BuildResponse& response);
+  // What the record of the build needs: an exporter's image, and the provenance of all trees whether it was asked for or not.
+  absl::Status NoteResult(int exporter, const std::map<std::string, std::string>& exported, BuildResponse& response);
+  absl::Status NoteProvenance(const std::map<std::size_t, TreeProvenance>& trees, const exporting::Source& source, BuildResponse& response);
   // The ids by which a client that runs the frontend can look into the result while it chooses exporters.
   std::vector<std::string> ExportedRefs(const llb::FrontendResult& result);
   // What to export: as requested, then what the client asks for now that the result is known.

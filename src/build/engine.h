@@ -64,10 +64,12 @@ struct BuildRequest {
 
 struct BuildResponse {
   std::map<std::string, std::string> exporter_response;
-  // For the build's record.
-  std::map<std::string, std::string> metadata{};                  // of the frontend's result
-  std::vector<std::map<std::string, std::string>> by_exporter{};  // what each exporter answered
-  std::map<std::string, std::string> provenance{};                // SLSA v1 predicates (JSON) by platform id, "" without platforms
+  // For history, as far as they are blobs of the store: what exporters made, by their index in the request, and what is attested of
+  // the result, by platform ("" for a result without platforms).
+  std::map<int, oci::Descriptor> results{};
+  std::map<std::string, std::vector<oci::Descriptor>> attestations{};
+  std::map<std::string, std::string> metadata{};             // of the frontend's result
+  std::vector<std::shared_ptr<store::BlobPin>> blob_pins{};  // for these blobs
 };
 
 // A build whose frontend runs in the client: it asks through the gateway (LLBBridge) until it returns a result.
