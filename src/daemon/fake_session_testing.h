@@ -41,6 +41,11 @@ class FakeSession final : public session::Session {
   absl::Status PullUpload(const std::string&, const std::function<absl::Status(absl::string_view)>&, const CancelToken&) override {
     return NotOffered();
   }
+  absl::Status UploadBlob(const std::string&, const oci::Descriptor&, store::BlobStore&, const CancelToken&) override { return NotOffered(); }
+  absl::StatusOr<std::int64_t> BlobSize(const std::string&, const oci::Digest&, const CancelToken&) override { return NotOffered(); }
+  absl::Status ReadBlob(const std::string&, const oci::Digest&, const std::function<absl::Status(absl::string_view)>&, const CancelToken&) override {
+    return NotOffered();
+  }
   absl::StatusOr<std::vector<session::ExporterRequest>> FindExporters(const std::map<std::string, std::string>&, const std::vector<std::string>&,
                                                                       const CancelToken&) override {
     return NotOffered();

@@ -62,6 +62,7 @@ class FakeSnapshots final : public snapshot::Snapshots {
   absl::StatusOr<Ptr> Diff(const Ptr&, const Ptr&, const snapshot::Label&, snapshot::BlobFetcher&, const CancelToken&) override { return Unused(); }
   absl::StatusOr<Ptr> Get(const snapshot::SnapshotId&) override { return Unused(); }
   absl::StatusOr<os::Mount> MountSpec(const Ptr&, bool) override { return Unused(); }
+  absl::StatusOr<std::optional<std::vector<snapshot::Layer>>> LayersAtHand(const Ptr&, const snapshot::Compression&) override { return Unused(); }
   absl::StatusOr<oci::Digest> Checksum(const Ptr&, const ChecksumOptions&) override { return Unused(); }
   absl::StatusOr<Ptr> FindNamed(const std::string&) override { return Unused(); }
   absl::Status SetName(const Ptr&, const std::string&) override { return Unused(); }
@@ -124,6 +125,10 @@ class FakeSession final : public session::Session {
   absl::Status CheckSshAgent(const std::string&, const CancelToken&) override { return Unused(); }
   absl::StatusOr<std::unique_ptr<SshSocket>> ForwardSsh(const std::string&, std::uint32_t, std::uint32_t, std::uint32_t) override { return Unused(); }
   absl::Status PullUpload(const std::string&, const std::function<absl::Status(absl::string_view)>&, const CancelToken&) override { return Unused(); }
+  absl::StatusOr<std::int64_t> BlobSize(const std::string&, const oci::Digest&, const CancelToken&) override { return Unused(); }
+  absl::Status ReadBlob(const std::string&, const oci::Digest&, const std::function<absl::Status(absl::string_view)>&, const CancelToken&) override {
+    return Unused();
+  }
   absl::StatusOr<std::vector<session::ExporterRequest>> FindExporters(const std::map<std::string, std::string>&, const std::vector<std::string>&,
                                                                       const CancelToken&) override {
     return Unused();

@@ -7,6 +7,7 @@
 #include "buildkit/secrets.pb.h"
 #include "buildkit/ssh.pb.h"
 #include "buildkit/upload.pb.h"
+#include "session/content_store.h"
 #include "session/content_upload.h"
 #include "session/credentials.h"
 #include "session/output_file.h"
@@ -124,6 +125,15 @@ absl::Status AttachedSession::PullUpload(const std::string& url_path, const std:
     }
     RETURN_IF_ERROR(sink(message.data()));
   }
+}
+
+absl::StatusOr<std::int64_t> AttachedSession::BlobSize(const std::string& store, const oci::Digest& digest, const CancelToken& cancel) {
+  return StoredBlobSize(*connection_, store, digest, cancel);
+}
+
+absl::Status AttachedSession::ReadBlob(const std::string& store, const oci::Digest& digest,
+                                       const std::function<absl::Status(absl::string_view)>& sink, const CancelToken& cancel) {
+  return ReadStoredBlob(*connection_, store, digest, sink, cancel);
 }
 
 absl::StatusOr<std::vector<ExporterRequest>> AttachedSession::FindExporters(const std::map<std::string, std::string>& metadata,

@@ -38,6 +38,9 @@ class AttachedSession : public Session, public std::enable_shared_from_this<Atta
                              const CancelToken& cancel) override;
   absl::Status PullUpload(const std::string& url_path, const std::function<absl::Status(absl::string_view)>& sink,
                           const CancelToken& cancel) override;
+  absl::StatusOr<std::int64_t> BlobSize(const std::string& store, const oci::Digest& digest, const CancelToken& cancel) override;
+  absl::Status ReadBlob(const std::string& store, const oci::Digest& digest, const std::function<absl::Status(absl::string_view)>& sink,
+                        const CancelToken& cancel) override;
   absl::StatusOr<std::vector<ExporterRequest>> FindExporters(const std::map<std::string, std::string>& metadata, const std::vector<std::string>& refs,
                                                              const CancelToken& cancel) override;
   absl::Status FinalizeExport(const std::map<std::string, std::string>& exporter_response, const CancelToken& cancel) override;

@@ -13,6 +13,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/cancel.h"
+#include "oci/digest.h"
 #include "oci/image.h"
 #include "registry/client.h"
 #include "session/byte_stream.h"
@@ -92,6 +93,11 @@ class Session {
   // Reads the stream that the client offers at `url_path` (a tar context on stdin) to its end.
   virtual absl::Status PullUpload(const std::string& url_path, const std::function<absl::Status(absl::string_view)>& sink,
                                   const CancelToken& cancel) = 0;
+  // The content stores that the client offers, such as "oci:name" for an OCI layout: a blob's size, and its bytes (not verified).
+  // NOT_FOUND when there is no such store or blob.
+  virtual absl::StatusOr<std::int64_t> BlobSize(const std::string& store, const oci::Digest& digest, const CancelToken& cancel) = 0;
+  virtual absl::Status ReadBlob(const std::string& store, const oci::Digest& digest, const std::function<absl::Status(absl::string_view)>& sink,
+                                const CancelToken& cancel) = 0;
   // The client's exporters for a finished result; empty when it offers none. `refs` are ids of the result's references.
   virtual absl::StatusOr<std::vector<ExporterRequest>> FindExporters(const std::map<std::string, std::string>& metadata,
                                                                      const std::vector<std::string>& refs, const CancelToken& cancel) = 0;
