@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "base/status.h"
 #include "base/status_macros.h"
 #include "oci/reference.h"
@@ -47,7 +48,8 @@ absl::Status LayerFetcher::Fetch(const snapshot::Layer& layer, store::BlobStore&
   };
   if (!vertex.digest.empty()) progress_->OnVertex(vertex);
   absl::Status result = absl::NotFoundError(absl::StrCat("layer ", layer.blob.digest.str(), " is neither here nor is known where to get it"));
-  for (const std::string& source : layer.sources) {
+  for (absl::string_view source : layer.sources) {
+    const bool insecure = absl::ConsumePrefix(&source, snapshot::kInsecureSource);
     absl::StatusOr<oci::Reference> ref = oci::Reference::ParseNormalized(source);
     if (!ref.ok()) {
       result = ref.status();
@@ -55,6 +57,7 @@ absl::Status LayerFetcher::Fetch(const snapshot::Layer& layer, store::BlobStore&
     }
     registry::Options options;
     options.credentials = credentials_;
+    options.insecure = insecure;
     options.cancel = cancel;
     options.on_progress = [&](const oci::Descriptor&, std::int64_t done) { show(done, false); };
     result = Annotate(registry_->FetchBlob(*ref, layer.blob, blobs, options), absl::StrCat("failed to fetch layer from ", source));

@@ -119,30 +119,42 @@ std::vector<Layer> LocalSnapshots::KnownLayers(const SnapshotPtr& snapshot) {
   return layers;
 }
 
+absl::StatusOr<std::optional<std::vector<Layer>>> LocalSnapshots::LayersAtHand(const SnapshotPtr& snapshot, const Compression& compression) {
+  std::vector<Layer> layers;
+  for (const RecordPtr& record : ChainOfRecords(RecordOf(snapshot))) {
+    std::optional<Layer> layer = ChooseLayer(record, compression);
+    if (!layer.has_value() || (layer->sources.empty() && !options_.blobs->Has(layer->blob.digest))) return std::optional<std::vector<Layer>>();
+    ASSIGN_OR_RETURN(const std::string type, oci::LayerCompression(layer->blob.media_type));
+    layer->blob.media_type = oci::LayerMediaType(type, compression.oci_media_types);
+    layer->created_at = record->created_at;
+    layers.push_back(*std::move(layer));
+  }
+  return std::optional(std::move(layers));
+}
+
+std::optional<Layer> LocalSnapshots::ChooseLayer(const RecordPtr& record, const Compression& compression) {
+  auto table = table_.Lock();
+  if (record->state == State::kActive) return std::nullopt;
+  auto best = record->layers.find(FormOf(compression));
+  for (auto it = record->layers.begin(); it != record->layers.end() && best == record->layers.end(); ++it) {
+    // A level is a wish for new blobs only, unless it is to be forced.
+    if (TypeOfForm(it->first) == compression.type && (compression.level < 0 || !compression.force)) best = it;
+  }
+  if (best == record->layers.end() && !compression.force) best = record->layers.begin();
+  if (best == record->layers.end()) return std::nullopt;
+  return Layer{best->second.descriptor, record->diff_id, best->second.sources};
+}
+
 absl::StatusOr<Layer> LocalSnapshots::LayerFor(const RecordPtr& record, const Compression& compression, bool keep_remote, BlobFetcher& fetcher,
                                                const CancelToken& cancel) {
   const std::string form = FormOf(compression);
-  const auto choose = [&](Layer* layer) {
-    auto table = table_.Lock();
-    if (record->state == State::kActive) return false;
-    auto best = record->layers.find(form);
-    for (auto it = record->layers.begin(); it != record->layers.end() && best == record->layers.end(); ++it) {
-      // A level is a wish for new blobs only, unless it is to be forced.
-      if (TypeOfForm(it->first) == compression.type && (compression.level < 0 || !compression.force)) best = it;
-    }
-    if (best == record->layers.end() && !compression.force) best = record->layers.begin();
-    if (best == record->layers.end()) return false;
-    *layer = {best->second.descriptor, record->diff_id, best->second.sources};
-    return true;
-  };
-  Layer layer;
-  if (choose(&layer)) {
-    if (options_.blobs->Has(layer.blob.digest) || (keep_remote && !layer.sources.empty())) return layer;
-    RETURN_IF_ERROR(EnsureBlob(layer, fetcher, cancel));
-    return layer;
+  if (const std::optional<Layer> layer = ChooseLayer(record, compression); layer.has_value()) {
+    if (options_.blobs->Has(layer->blob.digest) || (keep_remote && !layer->sources.empty())) return *layer;
+    RETURN_IF_ERROR(EnsureBlob(*layer, fetcher, cancel));
+    return *layer;
   }
   RETURN_IF_ERROR(flights_.Once(absl::StrCat("layer/", record->id, "/", form), cancel, [&]() -> absl::Status {
-    if (choose(&layer)) return absl::OkStatus();
+    if (ChooseLayer(record, compression).has_value()) return absl::OkStatus();
     State state;
     Layer other;
     {
@@ -151,12 +163,22 @@ absl::StatusOr<Layer> LocalSnapshots::LayerFor(const RecordPtr& record, const Co
       if (!record->layers.empty()) other = {record->layers.begin()->second.descriptor, record->diff_id, record->layers.begin()->second.sources};
     }
     if (state == State::kActive) return absl::FailedPreconditionError(absl::StrCat("snapshot ", record->id, " is not committed"));
-    if (other.blob.digest.empty()) return MakeLayer(record, compression, form, cancel).status();
+    if (other.blob.digest.empty()) {
+      // What is below may have come as blobs: a merge puts layers upon such.
+      SnapshotPtr below;
+      if (record->parent != nullptr) {
+        auto table = table_.Lock();
+        below = Refer(record->parent);
+      }
+      RETURN_IF_ERROR(Materialize(below, fetcher, cancel));
+      return MakeLayer(record, compression, form, cancel).status();
+    }
     RETURN_IF_ERROR(EnsureBlob(other, fetcher, cancel));
     return ConvertLayer(record, other, compression, form, cancel).status();
   }));
-  if (!choose(&layer)) return absl::InternalError(absl::StrCat("layer of snapshot ", record->id, " was made, but is not there"));
-  return layer;
+  const std::optional<Layer> layer = ChooseLayer(record, compression);
+  if (!layer.has_value()) return absl::InternalError(absl::StrCat("layer of snapshot ", record->id, " was made, but is not there"));
+  return *layer;
 }
 
 absl::StatusOr<Layer> LocalSnapshots::MakeLayer(const RecordPtr& record, const Compression& compression, const std::string& form,

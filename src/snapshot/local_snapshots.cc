@@ -184,7 +184,8 @@ absl::StatusOr<SnapshotPtr> LocalSnapshots::FromLayer(const SnapshotPtr& parent,
       record->id = RandomId();
       record->parent = below;
       record->label = label;
-      record->created_at = record->used_at = options_.clock->Now();
+      record->used_at = options_.clock->Now();
+      record->created_at = layer.created_at.value_or(record->used_at);
       record->usage_count = 1;
       record->directory = table->NewDirectory();
       record->state = State::kLazy;

@@ -48,6 +48,7 @@ class LocalSnapshots final : public Snapshots {
   absl::StatusOr<std::vector<Layer>> Layers(const SnapshotPtr& snapshot, const Compression& compression, bool keep_remote, BlobFetcher& fetcher,
                                             const CancelToken& cancel) override;
   std::vector<Layer> KnownLayers(const SnapshotPtr& snapshot) override;
+  absl::StatusOr<std::optional<std::vector<Layer>>> LayersAtHand(const SnapshotPtr& snapshot, const Compression& compression) override;
   absl::StatusOr<oci::Digest> Checksum(const SnapshotPtr& snapshot, const ChecksumOptions& options) override;
   absl::StatusOr<SnapshotPtr> FindNamed(const std::string& key) override;
   absl::Status SetName(const SnapshotPtr& snapshot, const std::string& key) override;
@@ -84,6 +85,8 @@ class LocalSnapshots final : public Snapshots {
   absl::Status UnpackBlob(const Record& record, const Layer& layer, const CancelToken& cancel);
 
   // layers.cc
+  // The record's blob that fits best, if one does.
+  std::optional<Layer> ChooseLayer(const RecordPtr& record, const Compression& compression);
   absl::StatusOr<Layer> LayerFor(const RecordPtr& record, const Compression& compression, bool keep_remote, BlobFetcher& fetcher,
                                  const CancelToken& cancel);
   absl::StatusOr<Layer> MakeLayer(const RecordPtr& record, const Compression& compression, const std::string& form, const CancelToken& cancel);

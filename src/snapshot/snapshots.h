@@ -26,11 +26,15 @@ namespace cachalot::snapshot {
 
 using SnapshotId = std::string;
 
+// Before the name of a source: http and bad certificates will do.
+inline constexpr absl::string_view kInsecureSource = "insecure:";
+
 // One layer of a tree as it travels: a descriptor of the (compressed) blob, and the digest of its uncompressed tar.
 struct Layer {
   oci::Descriptor blob;
   oci::Digest diff_id;
-  // Where the blob can be had when it is not in the blob store: "registry/repository" names, best first.
+  // Where the blob can be had when it is not in the blob store: "registry/repository" names, best first, perhaps
+  // after kInsecureSource.
   std::vector<std::string> sources;
   // What made the layer and when, for the history of images; filled in by Snapshots::Layers.
   std::string description{};
@@ -108,6 +112,7 @@ class Snapshots {
   // Turns an active snapshot into a committed one (same id). Nothing may have it mounted read-write any more.
   virtual absl::StatusOr<SnapshotPtr> Commit(const SnapshotPtr& active) = 0;
   // A lazy snapshot over `parent` for a layer that is known by its blob; an existing record of the same chain is returned.
+  // The layer's time of making, if it has one, becomes the record's.
   virtual absl::StatusOr<SnapshotPtr> FromLayer(const SnapshotPtr& parent, const Layer& layer, const Label& label) = 0;
   // A snapshot whose tree is `uppers` applied over each other, lowest first (LLB merge).
   virtual absl::StatusOr<SnapshotPtr> Merge(const std::vector<SnapshotPtr>& uppers, const Label& label) = 0;
@@ -131,6 +136,8 @@ class Snapshots {
                                                     BlobFetcher& fetcher, const CancelToken& cancel) = 0;
   // The tree's layers if all of them are known by some blob already, of whatever compression and wherever it is; else none.
   virtual std::vector<Layer> KnownLayers(const SnapshotPtr& snapshot) = 0;
+  // The same layers when each has a fitting blob already, here or elsewhere; nothing is made, converted or fetched.
+  virtual absl::StatusOr<std::optional<std::vector<Layer>>> LayersAtHand(const SnapshotPtr& snapshot, const Compression& compression) = 0;
 
   // The digest of the content at `path` in a materialized snapshot: names, types, modes, owners, xattrs and data of all it
   // covers; times do not count. The values are BuildKit's. Remembered for committed snapshots; for active ones file by file,
