@@ -91,6 +91,7 @@ absl::StatusOr<llb::FrontendResult> Bridge::Solve(const llb::SolveRequest& reque
   if (!request.definition.empty() && !request.frontend.empty()) {
     return absl::InvalidArgumentError("cannot solve with both Definition and Frontend specified");
   }
+  for (const llb::CacheImport& import : request.cache_imports) core_->cache().Import(import.type, import.attrs);
   llb::FrontendResult result;
   if (!request.frontend.empty()) {
     std::shared_ptr<RequestTrace> nested;

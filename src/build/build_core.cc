@@ -40,7 +40,8 @@ BuildCore::BuildCore(op::EnvironmentPtr environment, Entitlements entitlements, 
       policy_(std::move(policy)),
       loader_(environment_, std::move(entitlements)),
       cancel_(std::move(cancel)),
-      job_(solver.NewJob(environment_->progress)) {}
+      cache_(std::make_shared<BuildCache>(environment_, cancel_)),
+      job_(solver.NewJob(environment_->progress, cache_)) {}
 
 absl::StatusOr<llb::RefPtr> BuildCore::NewRef(llb::Edge edge, const std::vector<policy::Policy>& policies) {
   solver::VertexPtr vertex;
@@ -67,6 +68,14 @@ void BuildCore::SolveAsync(const llb::RefPtr& ref, const CancelToken& cancel, so
     if (vertex != nullptr) AttachVertex(failure, *vertex);
     done(std::move(failure));
   });
+}
+
+std::optional<remotecache::ExportedOutput> BuildCore::OutputOf(const llb::RefPtr& ref) {
+  const auto* build_ref = static_cast<const BuildRef*>(ref.get());
+  if (build_ref == nullptr || build_ref->vertex() == nullptr) return std::nullopt;
+  solver::CacheKeyPtr key = job_->KeyOf(build_ref->vertex());
+  if (key == nullptr) return std::nullopt;
+  return remotecache::ExportedOutput{std::move(key), build_ref->edge().output};
 }
 
 absl::StatusOr<solver::ResultPtr> BuildCore::Solve(const llb::RefPtr& ref, const CancelToken& cancel) {

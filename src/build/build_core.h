@@ -2,11 +2,13 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "base/cancel.h"
+#include "build/build_cache.h"
 #include "build/source_policy.h"
 #include "build/vertex_loader.h"
 #include "llb/frontend.h"
@@ -35,8 +37,11 @@ class BuildCore : public std::enable_shared_from_this<BuildCore> {
   std::string PinOf(const llb::Vertex& vertex);
   // The layers of an output of a vertex of this build, lowest first, if the output is there and all its layers are known by blobs.
   std::vector<oci::Descriptor> LayersOf(const llb::Vertex& vertex, int output);
+  // The key of what a ref of this build that was solved stands for; nothing for scratch.
+  std::optional<remotecache::ExportedOutput> OutputOf(const llb::RefPtr& ref);
 
   const op::EnvironmentPtr& environment() const { return environment_; }
+  BuildCache& cache() { return *cache_; }
   SourcePolicy& policy() { return *policy_; }
   const CancelToken& cancel() const { return cancel_; }
 
@@ -45,6 +50,7 @@ class BuildCore : public std::enable_shared_from_this<BuildCore> {
   const std::unique_ptr<SourcePolicy> policy_;
   VertexLoader loader_;
   const CancelToken cancel_;
+  const std::shared_ptr<BuildCache> cache_;
   const std::unique_ptr<solver::Job> job_;
 };
 

@@ -10,6 +10,7 @@
 #include "base/status.h"
 #include "base/status_macros.h"
 #include "build/bridge.h"
+#include "build/cache_exports.h"
 #include "build/export_source.h"
 #include "build/platform_check.h"
 #include "dockerfile/frontend.h"
@@ -63,22 +64,10 @@ absl::Status BuildRun::Check() {
   }
   for (const ExportRequest& request : request_.cache_exports) {
     if (!IsCacheType(request.type)) return absl::InvalidArgumentError(absl::StrCat("unknown cache exporter: \"", request.type, "\""));
-    if (request.type != "inline") return absl::UnimplementedError(absl::StrCat("cache exporter ", request.type, " is not supported"));
   }
+  RETURN_IF_ERROR(CheckCacheExports(request_.cache_exports));
   if (request_.definition.empty() || request_.frontend.empty()) return absl::OkStatus();
   return absl::InvalidArgumentError("cannot solve with both Definition and Frontend specified");
-}
-
-void BuildRun::WarnOfCacheImports() {
-  for (const ExportRequest& request : request_.cache_imports) {
-    auto ref = request.attrs.find("ref");
-    solver::VertexEvent event;
-    event.name = absl::StrCat("importing cache manifest from ", ref == request.attrs.end() ? request.type : ref->second);
-    event.digest = oci::Digest::Of(event.name).str();
-    event.started = event.completed = parts_.clock->Now();
-    event.error = absl::StrCat("cache importer ", request.type, " is not supported");
-    progress_->OnVertex(std::move(event));
-  }
 }
 
 absl::Status BuildRun::Prepare() {
@@ -118,11 +107,20 @@ absl::Status BuildRun::Prepare() {
   auto policy = std::make_unique<SourcePolicy>(request_.source_policies, request_.source_verifier);
   core_ = std::make_shared<BuildCore>(std::move(environment), entitlements_, std::move(policy), solver_, cancel_);
   *core = core_;
+  for (const ExportRequest& request : request_.cache_imports) core_->cache().Import(request.type, request.attrs);
   return absl::OkStatus();
 }
 
+std::vector<remotecache::ExportedOutput> BuildRun::OutputsOf(const llb::FrontendResult& result) {
+  std::vector<remotecache::ExportedOutput> outputs;
+  for (const llb::RefPtr& ref : AllRefsOf(result)) {
+    if (std::optional<remotecache::ExportedOutput> output = core_->OutputOf(ref); output.has_value()) outputs.push_back(*std::move(output));
+  }
+  return outputs;
+}
+
 absl::StatusOr<llb::FrontendResult> BuildRun::Evaluate(const std::function<void(std::shared_ptr<Gateway>)>& on_gateway) {
-  if (request_.frontend.empty() && request_.definition.empty()) {
+  if (request_.frontend.empty() && request_.definition.empty() && !request_.scratch_definition) {
     gateway_ = std::make_shared<Gateway>(core_, trace_, request_.inputs);
     on_gateway(gateway_);
     return gateway_->Wait(cancel_);
@@ -200,8 +198,12 @@ absl::StatusOr<BuildResponse> BuildRun::Finish(llb::FrontendResult result) {
   ASSIGN_OR_RETURN(const auto trees, TraceTrees(*core_, *trace_, result, source));
   if (attest_.provenance.has_value()) RETURN_IF_ERROR(AddProvenance(*attest_.provenance, facts_, core_, trees, source));
   warnings_ = PlatformWarnings(request_.options, result, source);
+  if (WantsInlineCache(request_.cache_exports)) AddInlineCaches(result, *core_, source);
   BuildResponse response;
   RETURN_IF_ERROR(Export(source, ExportedRefs(result), response));
+  // After the exporters: blobs that these made need not be made again.
+  ASSIGN_OR_RETURN(const auto cached, RunCacheExports(request_.cache_exports, OutputsOf(result), core_->cache(), *core_->environment(), cancel_));
+  response.exporter_response.insert(cached.begin(), cached.end());
   response.metadata = source.metadata;
   if (!request_.internal) RETURN_IF_ERROR(NoteProvenance(trees, source, response));
   for (const auto& [key, value] : result.metadata) {
@@ -252,7 +254,6 @@ void BuildRun::ShowWarnings() {
 absl::StatusOr<BuildResponse> BuildRun::Run(const std::function<void(std::shared_ptr<Gateway>)>& on_gateway) {
   RETURN_IF_ERROR(Check());
   RETURN_IF_ERROR(Prepare());
-  WarnOfCacheImports();
   ASSIGN_OR_RETURN(llb::FrontendResult result, Evaluate(on_gateway));
   return Finish(std::move(result));
 }

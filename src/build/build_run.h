@@ -54,7 +54,8 @@ class BuildRun {
   absl::Status Export(const exporting::Source& source, const std::vector<std::string>& refs, BuildResponse& response);
   // For builds without exports; otherwise the first one shows them.
   void ShowWarnings();
-  void WarnOfCacheImports();
+  // The keys of what was solved, for cache exports.
+  std::vector<remotecache::ExportedOutput> OutputsOf(const llb::FrontendResult& result);
 
   const op::Parts& parts_;
   solver::Solver& solver_;

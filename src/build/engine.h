@@ -48,7 +48,8 @@ struct ExportRequest {
 struct BuildRequest {
   std::string ref;             // chosen by the client, unique
   std::string session;         // id, or empty
-  llb::Definition definition;  // when there is no frontend
+  llb::Definition definition;       // when there is no frontend
+  bool scratch_definition = false;  // a definition was given, and it is the empty one
   std::string frontend;
   std::map<std::string, std::string> options;
   std::map<std::string, llb::Definition> inputs;

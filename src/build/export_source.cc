@@ -69,18 +69,6 @@ absl::StatusOr<exporting::PlatformResult> OnlyPlatform(const llb::FrontendResult
   return only;
 }
 
-std::vector<llb::RefPtr> RefsOf(const llb::FrontendResult& result) {
-  std::vector<llb::RefPtr> refs;
-  if (result.ref != nullptr) refs.push_back(result.ref);
-  for (const auto& [platform, ref] : result.refs) refs.push_back(ref);
-  for (const auto& [platform, attestations] : result.attestations) {
-    for (const llb::Attestation& attestation : attestations) {
-      if (attestation.ref != nullptr) refs.push_back(attestation.ref);
-    }
-  }
-  return refs;
-}
-
 absl::StatusOr<exporting::Attestation> ConvertAttestation(const llb::Attestation& from) {
   constexpr int kBundle = 1;
   exporting::Attestation out;
@@ -100,6 +88,18 @@ absl::StatusOr<exporting::Attestation> ConvertAttestation(const llb::Attestation
 }
 
 }  // namespace
+
+std::vector<llb::RefPtr> AllRefsOf(const llb::FrontendResult& result) {
+  std::vector<llb::RefPtr> refs;
+  if (result.ref != nullptr) refs.push_back(result.ref);
+  for (const auto& [platform, ref] : result.refs) refs.push_back(ref);
+  for (const auto& [platform, attestations] : result.attestations) {
+    for (const llb::Attestation& attestation : attestations) {
+      if (attestation.ref != nullptr) refs.push_back(attestation.ref);
+    }
+  }
+  return refs;
+}
 
 absl::StatusOr<exporting::Source> DescribeResult(const llb::FrontendResult& result, const oci::Platform& default_platform) {
   exporting::Source source;
@@ -123,12 +123,12 @@ absl::StatusOr<exporting::Source> DescribeResult(const llb::FrontendResult& resu
   return source;
 }
 
-absl::Status SolveResult(BuildCore& core, const llb::FrontendResult& result) { return SolveAll(core, RefsOf(result)).status(); }
+absl::Status SolveResult(BuildCore& core, const llb::FrontendResult& result) { return SolveAll(core, AllRefsOf(result)).status(); }
 
 absl::StatusOr<exporting::Source> MakeExportSource(BuildCore& core, const llb::FrontendResult& result) {
   const op::Environment& environment = *core.environment();
   ASSIGN_OR_RETURN(exporting::Source source, DescribeResult(result, environment.platform));
-  const std::vector<llb::RefPtr> refs = RefsOf(result);
+  const std::vector<llb::RefPtr> refs = AllRefsOf(result);
   ASSIGN_OR_RETURN(const std::vector<solver::ResultPtr> results, SolveAll(core, refs));
   std::map<llb::RefPtr, snapshot::SnapshotPtr> trees;
   for (std::size_t i = 0; i < refs.size(); ++i) {

@@ -102,6 +102,9 @@ absl::StatusOr<llb::SolveRequest> DecodeGatewaySolve(const gateway::SolveRequest
     request.inputs[name] = definition.SerializeAsString();
   }
   request.evaluate = message.evaluate();
+  for (const auto& entry : message.cacheimports()) {
+    request.cache_imports.push_back({entry.type(), {entry.attrs().begin(), entry.attrs().end()}});
+  }
   ASSIGN_OR_RETURN(request.policies, DecodePolicies(message.sourcepolicies()));
   return request;
 }

@@ -85,6 +85,7 @@ absl::StatusOr<build::BuildRequest> DecodeSolve(const control::SolveRequest& mes
   request.session = message.session();
   if (message.has_definition()) {
     request.definition = message.definition().SerializeAsString();
+    request.scratch_definition = request.definition.empty();
   }
   request.frontend = message.frontend();
   request.options = Plain(message.frontendattrs());

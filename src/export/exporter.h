@@ -50,6 +50,8 @@ struct PlatformResult {
   snapshot::SnapshotPtr tree;  // null: scratch
   std::string config;          // image configuration (JSON) as the frontend gave it; empty: none
   std::vector<Attestation> attestations{};
+  // What the image's configuration says for builds that use it as a cache, for layers with these diff ids; null: nothing.
+  std::function<absl::StatusOr<std::string>(const std::vector<oci::Digest>& diff_ids, const snapshot::Compression&)> inline_cache{};
 };
 
 struct Source {

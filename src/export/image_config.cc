@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "absl/strings/escaping.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "base/status_macros.h"
@@ -15,6 +16,7 @@ namespace {
 using History = std::vector<oci::HistoryEntry>;
 
 constexpr char kDefaultPath[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+constexpr char kInlineCache[] = "moby.buildkit.cache.v0";
 constexpr char kUnknownOrigin[] = "created by buildkit";
 
 // History entries that make a layer must be as many as there are layers.
@@ -136,6 +138,8 @@ absl::StatusOr<std::string> AssembleImageConfig(const ConfigInputs& inputs) {
   for (const snapshot::Layer& layer : inputs.layers) rootfs["diff_ids"].push_back(layer.diff_id.str());
   ASSIGN_OR_RETURN(members["history"], oci::ParseJson(oci::Serialize(history), "history"));
   RETURN_IF_ERROR(SetCreated(history, inputs.epoch, members));
+
+  if (!inputs.inline_cache.empty()) members[kInlineCache] = absl::Base64Escape(inputs.inline_cache);
 
   oci::Json out = oci::Json::object();
   for (auto& [name, value] : members) out[name] = std::move(value);

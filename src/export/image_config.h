@@ -20,6 +20,7 @@ struct ConfigInputs {
   std::string base_config;  // of the image it was built upon, or empty: its history keeps its times
   std::vector<snapshot::Layer> layers;
   std::optional<absl::Time> epoch;  // no time may be later
+  std::string inline_cache{};       // records for the member "moby.buildkit.cache.v0"; empty: none
 };
 // The bytes of the configuration blob. Members that are not touched stay as they are; they come sorted, as from Go's maps.
 absl::StatusOr<std::string> AssembleImageConfig(const ConfigInputs& inputs);

@@ -50,6 +50,7 @@ class ImageWriter {
   bool WantsAttestations() const;
   absl::Status Check() const;
   absl::StatusOr<std::vector<std::vector<snapshot::Layer>>> ExportLayers();
+  absl::StatusOr<std::string> InlineCacheFor(const PlatformResult& result, const std::vector<snapshot::Layer>& layers);
   absl::StatusOr<WrittenManifest> WriteManifest(const PlatformResult& result, std::vector<snapshot::Layer> layers);
   absl::Status RewriteTimes(const std::string& base_config, absl::Time epoch, std::vector<snapshot::Layer>& layers);
   absl::Status WriteAttestations();
@@ -167,6 +168,18 @@ absl::Status ImageWriter::RewriteTimes(const std::string& base_config, absl::Tim
   });
 }
 
+absl::StatusOr<std::string> ImageWriter::InlineCacheFor(const PlatformResult& result, const std::vector<snapshot::Layer>& layers) {
+  if (result.inline_cache == nullptr) return std::string();
+  std::vector<oci::Digest> diff_ids;
+  for (const snapshot::Layer& layer : layers) diff_ids.push_back(layer.diff_id);
+  std::string records;
+  RETURN_IF_ERROR(vertex_.Run("preparing layers for inline cache", [&]() -> absl::Status {
+    ASSIGN_OR_RETURN(records, result.inline_cache(diff_ids, options_.compression));
+    return absl::OkStatus();
+  }));
+  return records;
+}
+
 absl::StatusOr<WrittenManifest> ImageWriter::WriteManifest(const PlatformResult& result, std::vector<snapshot::Layer> layers) {
   const std::string config = result.config.empty() ? DefaultImageConfig() : result.config;
   ASSIGN_OR_RETURN(const oci::Platform platform, PlatformOf(result, result.config));
@@ -181,7 +194,8 @@ absl::StatusOr<WrittenManifest> ImageWriter::WriteManifest(const PlatformResult&
       LogWarning("rewrite-timestamp is specified, but no source-date-epoch was found");
     }
   }
-  ASSIGN_OR_RETURN(const std::string config_bytes, AssembleImageConfig({config, base_config, layers, epoch}));
+  ASSIGN_OR_RETURN(const std::string inline_cache, InlineCacheFor(result, layers));
+  ASSIGN_OR_RETURN(const std::string config_bytes, AssembleImageConfig({config, base_config, layers, epoch, inline_cache}));
   const AnnotationSet annotations = options_.annotations.For(image_.is_index ? oci::FormatPlatform(platform, true) : "");
 
   WrittenManifest out;

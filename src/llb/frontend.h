@@ -71,12 +71,19 @@ struct ResolvedImage {
   std::string config;     // the image configuration (JSON) of the platform
 };
 
+// A cache to import while a graph is solved: its type ("registry") and attributes.
+struct CacheImport {
+  std::string type;
+  std::map<std::string, std::string> attrs;
+};
+
 struct SolveRequest {
   Definition definition;
   std::string frontend;  // with `options`, when the definition is to come from another frontend
   std::map<std::string, std::string> options;
   std::map<std::string, Definition> inputs;
   bool evaluate = false;
+  std::vector<CacheImport> cache_imports;
   std::vector<policy::Policy> policies;  // that the frontend adds to the build's own, for the sources of `definition`
 };
 
