@@ -149,8 +149,11 @@ absl::StatusOr<std::map<std::size_t, TreeProvenance>> TraceTrees(BuildCore& core
   return trees;
 }
 
-absl::StatusOr<std::string> DescribeTree(const ProvenanceOptions& options, const BuildFacts& facts, BuildCore& core, const TreeProvenance& tree) {
-  const auto layers = [&core](const llb::Vertex& vertex, int output) { return core.LayersOf(vertex, output); };
+absl::StatusOr<std::string> DescribeTree(const ProvenanceOptions& options, const BuildFacts& facts, BuildCore& core, const TreeProvenance& tree,
+                                         bool with_layers) {
+  const auto layers = [&](const llb::Vertex& vertex, int output) {
+    return with_layers ? core.LayersOf(vertex, output) : std::vector<oci::Descriptor>();
+  };
   return MakePredicate(options, facts, tree, core.environment()->parts.clock->Now(), layers);
 }
 
@@ -164,7 +167,7 @@ absl::Status AddProvenance(const ProvenanceOptions& options, const BuildFacts& f
     attestation.predicate_type = PredicateType(options);
     attestation.path = options.filename;
     // Late, so that the layers are known and the end of the build is.
-    attestation.content = [options, facts, core, tree = tree] { return DescribeTree(options, facts, *core, tree); };
+    attestation.content = [options, facts, core, tree = tree] { return DescribeTree(options, facts, *core, tree, /*with_layers=*/true); };
     source.platforms[index].attestations.push_back(std::move(attestation));
   }
   return absl::OkStatus();

@@ -32,8 +32,10 @@ absl::Status AddSbom(const dockerfile::SbomRequest& request, const std::map<std:
 absl::StatusOr<std::map<std::size_t, TreeProvenance>> TraceTrees(BuildCore& core, const RequestTrace& trace, const llb::FrontendResult& result,
                                                                  const exporting::Source& source);
 
-// The predicate about a tree of `core` as of now.
-absl::StatusOr<std::string> DescribeTree(const ProvenanceOptions& options, const BuildFacts& facts, BuildCore& core, const TreeProvenance& tree);
+// The predicate about a tree of `core` as of now. `with_layers`: in full mode it tells the layers of all steps, which counts as a use
+// of what is cached of them.
+absl::StatusOr<std::string> DescribeTree(const ProvenanceOptions& options, const BuildFacts& facts, BuildCore& core, const TreeProvenance& tree,
+                                         bool with_layers);
 
 // Adds an attestation for each tree; its predicate is made when it is read.
 absl::Status AddProvenance(const ProvenanceOptions& options, const BuildFacts& facts, const std::shared_ptr<BuildCore>& core,

@@ -221,7 +221,7 @@ absl::Status BuildRun::NoteProvenance(const std::map<std::size_t, TreeProvenance
   ProvenanceOptions options;
   if (attest_.provenance.has_value()) options.builder_id = attest_.provenance->builder_id;
   for (const auto& [index, tree] : trees) {
-    ASSIGN_OR_RETURN(const std::string predicate, DescribeTree(options, facts_, *core_, tree));
+    ASSIGN_OR_RETURN(const std::string predicate, DescribeTree(options, facts_, *core_, tree, /*with_layers=*/false));
     oci::Descriptor descriptor;
     descriptor.media_type = exporting::kStatementMediaType;
     descriptor.digest = oci::Digest::Of(predicate);
