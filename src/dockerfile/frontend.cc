@@ -12,6 +12,7 @@
 #include "base/status_macros.h"
 #include "base/worker_pool.h"
 #include "dockerfile/compile/build_context.h"
+#include "dockerfile/compile/cache_imports.h"
 #include "dockerfile/compile/compiler.h"
 #include "dockerfile/compile/config.h"
 #include "dockerfile/compile/image_resolver.h"
@@ -152,6 +153,7 @@ class Request {
     if (!definition.ok()) return Annotate(definition.status(), "failed to marshal LLB definition");
     llb::SolveRequest solve;
     solve.definition = *std::move(definition);
+    ASSIGN_OR_RETURN(solve.cache_imports, ParseCacheImports(options_));
     ASSIGN_OR_RETURN(llb::FrontendResult result, bridge_.Solve(solve));
     build->ref = std::move(result.ref);
     return absl::OkStatus();
