@@ -244,6 +244,8 @@ std::string PassthroughOpDigest(const llb::PassthroughOp& op) {
   return DigestOf(Json{{"Type", "buildkit.passthrough.v0"}, {"Passthrough", Json{{"id", op.id}, {"outputs", op.outputs}}}});
 }
 
+std::string SourceOpDigest(const std::string& key) { return oci::Digest::Of(absl::StrCat("buildkit.source.v0:", key)).str(); }
+
 std::string ImageDigest(const std::string& manifest, const oci::Platform& platform) {
   Json json = {{"Digest", manifest}};
   PutPlatform(json, platform);

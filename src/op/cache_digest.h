@@ -17,7 +17,9 @@ std::string MergeOpDigest(const llb::MergeOp& op);
 std::string DiffOpDigest(const llb::DiffOp& op);
 std::string PassthroughOpDigest(const llb::PassthroughOp& op);
 
-// Of an image, by manifest; and of its layers, the chain id of the OCI image specification.
+// The digest of a source operation of any scheme that is known by `key`.
+std::string SourceOpDigest(const std::string& key);
+// Keys of image sources: of an image, by manifest; and of its layers, the chain id of the OCI image specification.
 std::string ImageDigest(const std::string& manifest, const oci::Platform& platform);
 std::string ChainId(const std::vector<oci::Digest>& diff_ids);
 

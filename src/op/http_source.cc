@@ -17,6 +17,7 @@
 #include "base/status_macros.h"
 #include "oci/go_json.h"
 #include "op/attributes.h"
+#include "op/cache_digest.h"
 #include "op/result.h"
 #include "op/tree_writer.h"
 #include "store/cache_index.h"
@@ -159,7 +160,8 @@ absl::StatusOr<bool> HttpSource::StillFresh(const CancelToken& cancel) {
 absl::Status HttpSource::Receive(absl::string_view path, const CancelToken& cancel) {
   ASSIGN_OR_RETURN(const session::SessionPtr session, SessionFor(*environment_, "", cancel));
   ASSIGN_OR_RETURN(const std::unique_ptr<store::BlobWriter> writer, environment_->parts.blobs->NewWriter());
-  RETURN_IF_ERROR(session->PullUpload(std::string(path), [&](absl::string_view bytes) { return writer->Write(bytes); }, cancel));
+  RETURN_IF_ERROR(session->PullUpload(
+      std::string(path), [&](absl::string_view bytes) { return writer->Write(bytes); }, cancel));
   HttpResource resource;
   ASSIGN_OR_RETURN(resource.digest, writer->Commit());
   pin_ = environment_->parts.blobs->Pin(resource.digest);
@@ -202,7 +204,7 @@ absl::Status HttpSource::Resolve(const CancelToken& cancel) {
 absl::StatusOr<solver::CacheMap> HttpSource::DescribeCache(const solver::OpContext& context) {
   RETURN_IF_ERROR(Resolve(context.cancel));
   solver::CacheMap map;
-  map.op_digest = CacheKey();
+  map.op_digest = SourceOpDigest(CacheKey());
   return map;
 }
 

@@ -74,14 +74,11 @@ absl::StatusOr<solver::CacheMap> ImageSource::DescribeCache(const solver::OpCont
   std::vector<oci::Digest> diff_ids = image_->config.diff_ids;
   diff_ids.resize(layer_count_);
   // Images of the same layers are the same tree, whatever they are called and configured.
-  map.op_digest = ChainId(diff_ids);
+  const std::string by_layers = ChainId(diff_ids);
+  const std::string by_manifest = ImageDigest(image_->digest.str(), vertex_->platform.value_or(environment_->platform));
+  map.op_digest = SourceOpDigest(by_layers.empty() ? by_manifest : by_layers);
   const bool whole = layer_count_ == image_->manifest.layers.size();
-  std::string by_manifest = ImageDigest(image_->digest.str(), vertex_->platform.value_or(environment_->platform));
-  if (map.op_digest.empty()) {
-    map.op_digest = std::move(by_manifest);
-  } else if (whole) {
-    map.other_digests.push_back(std::move(by_manifest));
-  }
+  if (!by_layers.empty() && whole) map.other_digests.push_back(SourceOpDigest(by_manifest));
   return map;
 }
 
