@@ -1,5 +1,7 @@
 #include "session/content_store.h"
 
+#include <algorithm>
+
 #include "base/status.h"
 #include "containerd/content.pb.h"
 
@@ -8,7 +10,6 @@ namespace {
 
 namespace wire = containerd::services::content::v1;
 
-constexpr char kStoreHeader[] = "buildkit-attachable-store-id";
 constexpr absl::Duration kInfoTimeout = absl::Minutes(1);
 
 absl::Status Named(const absl::Status& status, const std::string& store, const oci::Digest& digest) {
@@ -18,10 +19,17 @@ absl::Status Named(const absl::Status& status, const std::string& store, const o
 
 }  // namespace
 
+absl::Status CheckStoreName(const std::string& store) {
+  const bool printable = std::all_of(store.begin(), store.end(), [](char c) { return c >= ' ' && c <= '~'; });
+  if (printable) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("header key \"", kContentStoreHeader, "\" contains value with non-printable ASCII characters"));
+}
+
 absl::StatusOr<std::int64_t> StoredBlobSize(RpcConnection& connection, const std::string& store, const oci::Digest& digest,
                                             const CancelToken& cancel) {
+  RETURN_IF_ERROR(CheckStoreName(store));
   ASSIGN_OR_RETURN(const RpcCall call,
-                   RpcCall::Start(connection, "/containerd.services.content.v1.Content/Info", {{kStoreHeader, store}}, cancel, kInfoTimeout));
+                   RpcCall::Start(connection, "/containerd.services.content.v1.Content/Info", {{kContentStoreHeader, store}}, cancel, kInfoTimeout));
   wire::InfoRequest request;
   request.set_digest(digest.str());
   WriteMessage(*call, request).IgnoreError();  // the call's own end says more
@@ -35,7 +43,9 @@ absl::StatusOr<std::int64_t> StoredBlobSize(RpcConnection& connection, const std
 
 absl::Status ReadStoredBlob(RpcConnection& connection, const std::string& store, const oci::Digest& digest,
                             const std::function<absl::Status(absl::string_view)>& sink, const CancelToken& cancel) {
-  ASSIGN_OR_RETURN(const RpcCall call, RpcCall::Start(connection, "/containerd.services.content.v1.Content/Read", {{kStoreHeader, store}}, cancel));
+  RETURN_IF_ERROR(CheckStoreName(store));
+  ASSIGN_OR_RETURN(const RpcCall call,
+                   RpcCall::Start(connection, "/containerd.services.content.v1.Content/Read", {{kContentStoreHeader, store}}, cancel));
   wire::ReadContentRequest request;
   request.set_digest(digest.str());
   WriteMessage(*call, request).IgnoreError();

@@ -11,6 +11,11 @@
 
 namespace cachalot::session {
 
+// Call metadata: which of the client's stores is meant.
+inline constexpr char kContentStoreHeader[] = "buildkit-attachable-store-id";
+// INVALID_ARGUMENT for a store's name that cannot travel as call metadata.
+absl::Status CheckStoreName(const std::string& store);
+
 // Both fail with NOT_FOUND when the client has no such store or blob.
 absl::StatusOr<std::int64_t> StoredBlobSize(RpcConnection& connection, const std::string& store, const oci::Digest& digest,
                                             const CancelToken& cancel);

@@ -7,6 +7,7 @@
 
 #include "base/status.h"
 #include "containerd/content.pb.h"
+#include "session/content_store.h"
 
 namespace cachalot::session {
 namespace {
@@ -66,6 +67,7 @@ absl::Status WriteContent(RpcStream& call, const oci::Descriptor& blob, int fd) 
 
 absl::Status UploadContent(RpcConnection& connection, const std::string& store, const oci::Descriptor& blob, store::BlobStore& blobs,
                            const CancelToken& cancel) {
+  RETURN_IF_ERROR(CheckStoreName(store));
   ASSIGN_OR_RETURN(const UniqueFd fd, blobs.Open(blob.digest));
   ASSIGN_OR_RETURN(RpcCall call, RpcCall::Start(connection, kContentWriteMethod, {{kContentStoreHeader, store}}, cancel));
   const absl::Status status = WriteContent(*call, blob, fd.get());

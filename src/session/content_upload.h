@@ -10,8 +10,6 @@
 namespace cachalot::session {
 
 inline constexpr absl::string_view kContentWriteMethod = "/containerd.services.content.v1.Content/Write";
-// Call metadata: which of the client's stores is meant.
-inline constexpr char kContentStoreHeader[] = "buildkit-attachable-store-id";
 
 // Writes one blob of `blobs` into the client's store `store`; nothing travels when that has it.
 absl::Status UploadContent(RpcConnection& connection, const std::string& store, const oci::Descriptor& blob, store::BlobStore& blobs,
