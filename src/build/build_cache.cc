@@ -30,8 +30,8 @@ void BuildCache::Import(const std::string& type, const remotecache::Attributes& 
   auto imports = imports_.Lock();
   std::unique_ptr<CacheImport>& import = (*imports)[CacheImport::NameOf(type, attributes)];
   if (import != nullptr) return;
-  import = std::make_unique<CacheImport>(type, attributes, remotecache::Places{parts.registry, parts.blobs, environment_->session}, parts.clock,
-                                         environment_->progress, cancel_);
+  import = std::make_unique<CacheImport>(type, attributes, remotecache::Places{parts.registry, parts.http, parts.blobs, environment_->session},
+                                         parts.clock, environment_->progress, cancel_);
 }
 
 std::vector<remotecache::ImportedCache*> BuildCache::Imported() {

@@ -89,7 +89,7 @@ absl::StatusOr<std::map<std::string, std::string>> RunCacheExports(const std::ve
                                                                    const std::vector<remotecache::ExportedOutput>& outputs, BuildCache& cache,
                                                                    const op::Environment& environment, const CancelToken& cancel) {
   const std::string session = environment.session == nullptr ? "" : environment.session->id();
-  const remotecache::Places places{environment.parts.registry, environment.parts.blobs, environment.session};
+  const remotecache::Places places{environment.parts.registry, environment.parts.http, environment.parts.blobs, environment.session};
   std::map<std::string, std::string> response;
   for (std::size_t i = 0; i < requests.size(); ++i) {
     if (requests[i].type == kInline) continue;

@@ -33,6 +33,7 @@ void CacheImport::Load(const std::string& type, const remotecache::Attributes& a
   const absl::Status status = [&]() -> absl::Status {
     ASSIGN_OR_RETURN(remotecache::CacheOriginPtr origin, remotecache::NewCacheOrigin(type, attributes, places));
     ASSIGN_OR_RETURN(cache, remotecache::ImportedCache::Load(std::move(origin), cancel));
+    if (cache->manifest_type().empty()) return absl::OkStatus();
     return vertex.Run(absl::StrCat("inferred cache manifest type: ", cache->manifest_type()), [] { return absl::OkStatus(); });
   }();
   if (!vertex.Finish(status).ok()) LogDebug(name, ": ", status.message());

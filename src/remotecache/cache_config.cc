@@ -47,6 +47,14 @@ void ReadLayer(const Json& json, const std::string& where, absl::Status& status,
     reader.Fail("blob", "is no digest");
   }
   layer.parent = reader.Int("parent") == -1 ? -1 : ReadIndex(reader, "parent", count);
+  const Json* annotations = reader.Find("annotations");
+  if (annotations == nullptr) return;
+  ObjectReader note(*annotations, reader.Where("annotations"), status);
+  layer.note.emplace();
+  layer.note->media_type = note.String("mediaType");
+  layer.note->size = note.Int("size");
+  layer.note->created_at = ReadTime(note, "createdAt");
+  if (absl::StatusOr<oci::Digest> diff_id = oci::Digest::Parse(note.String("diffID")); diff_id.ok()) layer.note->diff_id = *std::move(diff_id);
 }
 
 void ReadRecord(const Json& json, const std::string& where, absl::Status& status, std::size_t layers, std::size_t records, Record& record) {
@@ -126,6 +134,13 @@ absl::Status CheckLoops(const CacheConfig& config) {
 Json LayerJson(const ConfigLayer& layer) {
   Json json = {{"blob", layer.blob.str()}};
   if (layer.parent != 0) json["parent"] = layer.parent;  // Go leaves zeros out
+  if (layer.note.has_value()) {
+    Json& note = json["annotations"] = Json::object();
+    if (!layer.note->media_type.empty()) note["mediaType"] = layer.note->media_type;
+    if (!layer.note->diff_id.empty()) note["diffID"] = layer.note->diff_id.str();
+    if (layer.note->size != 0) note["size"] = layer.note->size;
+    note["createdAt"] = TimeText(layer.note->created_at);
+  }
   return json;
 }
 

@@ -13,6 +13,7 @@
 // content alone).
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -26,10 +27,21 @@ namespace cachalot::remotecache {
 
 inline constexpr absl::string_view kMediaTypeCacheConfig = "application/vnd.buildkit.cacheconfig.v0";
 
+// What else there is to say of a layer, where no manifest does.
+struct LayerNote {
+  std::string media_type;
+  oci::Digest diff_id;
+  std::int64_t size = 0;
+  absl::Time created_at{};  // absl::InfinitePast() when unknown
+
+  friend bool operator==(const LayerNote&, const LayerNote&) = default;
+};
+
 // A layer upon another one; a chain of them is a tree.
 struct ConfigLayer {
   oci::Digest blob;
   int parent = -1;  // index of the layer below, -1 for none
+  std::optional<LayerNote> note{};
 
   friend bool operator==(const ConfigLayer&, const ConfigLayer&) = default;
 };

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/status_macros.h"
+#include "remotecache/s3_cache.h"
 
 namespace cachalot::remotecache {
 namespace {
@@ -59,6 +60,7 @@ class ClientDestination : public CacheDestination {
 
 absl::StatusOr<std::unique_ptr<CacheDestination>> NewCacheDestination(const ExportPlan& plan, const Places& places, const CancelToken& cancel) {
   if (plan.type == "registry") return std::make_unique<RegistryDestination>(plan, places, cancel);
+  if (plan.type == "s3") return NewS3Destination(plan.s3, places, cancel);
   if (places.session == nullptr) return absl::InvalidArgumentError("local cache exporter/importer requires session");
   return std::make_unique<ClientDestination>(plan, places, cancel);
 }

@@ -16,6 +16,8 @@ namespace cachalot::remotecache {
 class CacheDestination {
  public:
   virtual ~CacheDestination() = default;
+  // Whether there is no manifest: the cache config, with notes of its layers, is written in its place.
+  virtual bool bare() const { return false; }
   // Writes a blob unless it is there already. `sources`: repositories that may have it too. NOT_FOUND when the blob would have to
   // travel, but is not in the blob store.
   virtual absl::Status WriteBlob(const oci::Descriptor& blob, const std::vector<std::string>& sources) = 0;

@@ -134,6 +134,17 @@ void DropUnusedLayers(CollectedCache& cache) {
   std::erase_if(cache.layers, [&](const auto& entry) { return used.count(entry.first) == 0; });
 }
 
+// The config alone, with what a manifest would say of its layers.
+absl::Status SendBare(CollectedCache cache, ResultLookup& results, const Places& places, CacheDestination& destination, const ShowStep& show) {
+  RETURN_IF_ERROR(WriteLayers(cache, results, places, destination, show));
+  for (ConfigLayer& layer : cache.config.layers) {
+    const snapshot::Layer& known = cache.layers.at(layer.blob);
+    layer.note = LayerNote{known.blob.media_type, known.diff_id, known.blob.size, known.created_at.value_or(absl::InfinitePast())};
+  }
+  const std::string config = Serialize(cache.config);
+  return destination.WriteManifest(DescriptorOf(config, std::string(kMediaTypeCacheConfig)), config);
+}
+
 absl::StatusOr<std::map<std::string, std::string>> Send(const ExportPlan& plan, const CollectedCache& cache, ResultLookup& results,
                                                         const Places& places, CacheDestination& destination, const ShowStep& show) {
   std::vector<oci::Descriptor> layers;
@@ -165,13 +176,18 @@ absl::StatusOr<CollectedCache> CollectCache(const std::vector<ExportedOutput>& o
 absl::StatusOr<ExportPlan> PlanExport(const std::string& type, const Attributes& attributes) {
   ExportPlan plan;
   plan.type = type;
-  if (type != "registry" && type != "local") return absl::InvalidArgumentError(absl::StrCat("unknown cache exporter: \"", type, "\""));
+  if (type != "registry" && type != "local" && type != "s3")
+    return absl::InvalidArgumentError(absl::StrCat("unknown cache exporter: \"", type, "\""));
   const absl::Status parsed = [&]() -> absl::Status {
     ASSIGN_OR_RETURN(plan.compression, CompressionAttributes(attributes));
     ASSIGN_OR_RETURN(plan.oci_types, BoolAttribute(attributes, "oci-mediatypes", true));
     ASSIGN_OR_RETURN(plan.image_manifest, BoolAttribute(attributes, "image-manifest", plan.oci_types));
     if (plan.image_manifest && !plan.oci_types) {
       return absl::InvalidArgumentError("invalid configuration for remote cache, OCI mediatypes are required for image-manifest cache format");
+    }
+    if (type == "s3") {
+      ASSIGN_OR_RETURN(plan.s3, S3Attributes(attributes));
+      return absl::OkStatus();
     }
     if (type == "registry") {
       ASSIGN_OR_RETURN(plan.ref, RefAttribute(attributes));
@@ -191,7 +207,9 @@ absl::StatusOr<ExportPlan> PlanExport(const std::string& type, const Attributes&
   return plan;
 }
 
-std::string ExportTitle(const ExportPlan& plan) { return absl::StrCat("exporting cache to ", plan.type == "local" ? "client directory" : plan.type); }
+std::string ExportTitle(const ExportPlan& plan) {
+  return absl::StrCat("exporting cache to ", plan.type == "local" ? "client directory" : plan.type == "s3" ? "Amazon S3" : plan.type);
+}
 
 absl::StatusOr<std::map<std::string, std::string>> ExportCache(const ExportPlan& plan, const std::vector<ExportedOutput>& outputs,
                                                                ResultLookup& results, const Places& places, const ShowStep& show,
@@ -209,6 +227,7 @@ absl::StatusOr<std::map<std::string, std::string>> ExportCache(const ExportPlan&
       LogWarning("failed to match any cache with layers");
       return show("skipping cache export for empty result", [] { return absl::OkStatus(); });
     }
+    if (destination->bare()) return SendBare(std::move(cache), results, places, *destination, show);
     ASSIGN_OR_RETURN(response, Send(plan, cache, results, places, *destination, show));
     return absl::OkStatus();
   }));

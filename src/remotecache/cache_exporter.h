@@ -15,6 +15,7 @@
 #include "remotecache/cache_origin.h"
 #include "remotecache/imported_cache.h"
 #include "remotecache/record_graph.h"
+#include "remotecache/s3_client.h"
 #include "snapshot/snapshots.h"
 #include "solver/cache_key.h"
 
@@ -42,7 +43,7 @@ struct CollectedCache {
 absl::StatusOr<CollectedCache> CollectCache(const std::vector<ExportedOutput>& outputs, const snapshot::Compression& compression, bool everything,
                                             ResultLookup& results);
 
-// One cache export of a request: type "registry" or "local".
+// One cache export of a request: type "registry", "local" or "s3".
 struct ExportPlan {
   std::string type;
   snapshot::Compression compression;
@@ -53,6 +54,7 @@ struct ExportPlan {
   oci::Reference ref;  // registry
   bool insecure = false;
   std::string store;  // local
+  S3Config s3;
 };
 // INVALID_ARGUMENT for an unknown type, and for what is missing or wrong.
 absl::StatusOr<ExportPlan> PlanExport(const std::string& type, const Attributes& attributes);

@@ -107,10 +107,10 @@ class CacheExporterTest : public testing::Test {
       steps_.Lock()->push_back(name.substr(0, name.find(" sha256:")));
       return step();
     };
-    return ExportCache(*plan, {{run_, 0}}, results_, {&registry_, &blobs_, nullptr}, show, {});
+    return ExportCache(*plan, {{run_, 0}}, results_, {&registry_, nullptr, &blobs_, nullptr}, show, {});
   }
   std::unique_ptr<ImportedCache> Import(const std::string& ref = "example.com/cache:tag") {
-    absl::StatusOr<CacheOriginPtr> origin = NewCacheOrigin("registry", {{"ref", ref}}, {&registry_, &blobs_, nullptr});
+    absl::StatusOr<CacheOriginPtr> origin = NewCacheOrigin("registry", {{"ref", ref}}, {&registry_, nullptr, &blobs_, nullptr});
     EXPECT_TRUE(origin.ok()) << origin.status();
     absl::StatusOr<std::unique_ptr<ImportedCache>> cache = ImportedCache::Load(*origin, {});
     EXPECT_TRUE(cache.ok()) << cache.status();
@@ -181,7 +181,7 @@ TEST_F(CacheExporterTest, NothingIsWrittenForNothing) {
   const CacheKeyPtr lonely = StepKey("lonely", {From(image_)});
   absl::StatusOr<ExportPlan> plan = PlanExport("registry", {{"ref", "example.com/cache:tag"}});
   const ShowStep show = [](const std::string&, const std::function<absl::Status()>& step) { return step(); };
-  const auto response = ExportCache(*plan, {{lonely, 0}}, results_, {&registry_, &blobs_, nullptr}, show, {});
+  const auto response = ExportCache(*plan, {{lonely, 0}}, results_, {&registry_, nullptr, &blobs_, nullptr}, show, {});
   ASSERT_TRUE(response.ok());
   EXPECT_TRUE(response->empty());
   EXPECT_TRUE(registry_.tags.empty());

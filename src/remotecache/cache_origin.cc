@@ -7,6 +7,7 @@
 #include "base/status_macros.h"
 #include "oci/reference.h"
 #include "remotecache/attributes.h"
+#include "remotecache/s3_cache.h"
 
 namespace cachalot::remotecache {
 namespace {
@@ -119,8 +120,17 @@ absl::StatusOr<CacheOriginPtr> NewClientOrigin(const Attributes& attributes, con
 }  // namespace
 
 absl::StatusOr<CacheOriginPtr> NewCacheOrigin(const std::string& type, const Attributes& attributes, const Places& places) {
-  if (type != "registry" && type != "local") return absl::InvalidArgumentError(absl::StrCat("unknown cache importer: ", type));
-  absl::StatusOr<CacheOriginPtr> origin = type == "local" ? NewClientOrigin(attributes, places) : NewRegistryOrigin(attributes, places);
+  absl::StatusOr<CacheOriginPtr> origin;
+  if (type == "registry") {
+    origin = NewRegistryOrigin(attributes, places);
+  } else if (type == "local") {
+    origin = NewClientOrigin(attributes, places);
+  } else if (type == "s3") {
+    absl::StatusOr<S3Config> config = S3Attributes(attributes);
+    origin = config.ok() ? absl::StatusOr<CacheOriginPtr>(NewS3Origin(*std::move(config), places)) : config.status();
+  } else {
+    return absl::InvalidArgumentError(absl::StrCat("unknown cache importer: ", type));
+  }
   if (!origin.ok()) return Annotate(origin.status(), absl::StrCat("failed to configure ", type, " cache importer"));
   return origin;
 }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,7 @@
 #include "base/cancel.h"
 #include "oci/image.h"
 #include "registry/client.h"
+#include "registry/http.h"
 #include "remotecache/attributes.h"
 #include "session/session.h"
 #include "store/blobs.h"
@@ -20,6 +22,8 @@ namespace cachalot::remotecache {
 class CacheOrigin {
  public:
   virtual ~CacheOrigin() = default;
+  // The cache config itself, with notes of its layers, where caches have no manifest; the next two are not called then.
+  virtual absl::StatusOr<std::optional<std::string>> ReadBareConfig(const CancelToken&) { return std::optional<std::string>(); }
   // The manifest or index that the cache begins with.
   virtual absl::StatusOr<oci::Descriptor> Resolve(const CancelToken& cancel) = 0;
   virtual absl::StatusOr<std::string> ReadDocument(const oci::Descriptor& descriptor, const CancelToken& cancel) = 0;
@@ -35,11 +39,12 @@ using CacheOriginPtr = std::shared_ptr<CacheOrigin>;
 // What origins and destinations work with; all outlive them.
 struct Places {
   registry::Client* registry = nullptr;
+  registry::HttpTransport* http = nullptr;
   store::BlobStore* blobs = nullptr;
   session::SessionPtr session;  // of the client that asked; null when there is none
 };
 
-// The origin for an import of `type` ("registry", "local") with the attributes of a build request. INVALID_ARGUMENT for what is
+// The origin for an import of `type` ("registry", "local", "s3") with the attributes of a build request. INVALID_ARGUMENT for what is
 // missing or wrong.
 absl::StatusOr<CacheOriginPtr> NewCacheOrigin(const std::string& type, const Attributes& attributes, const Places& places);
 

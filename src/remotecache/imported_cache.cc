@@ -60,6 +60,11 @@ absl::StatusOr<std::string> InlineRecordsOf(const std::string& image_config) {
 
 absl::StatusOr<std::unique_ptr<ImportedCache>> ImportedCache::Load(CacheOriginPtr origin, const CancelToken& cancel) {
   auto cache = std::unique_ptr<ImportedCache>(new ImportedCache(std::move(origin)));
+  ASSIGN_OR_RETURN(const std::optional<std::string> bare, cache->origin_->ReadBareConfig(cancel));
+  if (bare.has_value()) {
+    RETURN_IF_ERROR(cache->LoadBareConfig(*bare));
+    return cache;
+  }
   ASSIGN_OR_RETURN(const oci::Descriptor root, cache->origin_->Resolve(cancel));
   ASSIGN_OR_RETURN(const std::string bytes, cache->origin_->ReadDocument(root, cancel));
   ASSIGN_OR_RETURN(cache->manifest_type_, ManifestTypeOf(bytes));
@@ -92,6 +97,25 @@ absl::Status ImportedCache::LoadConfig(const oci::Descriptor& config, const std:
   Part& part = parts_.emplace_back();
   part.matcher = std::make_unique<KeyMatcher>(std::move(parsed));
   for (const oci::Descriptor& layer : layers) part.layers[layer.digest] = LayerFrom(layer, *origin_);
+  return absl::OkStatus();
+}
+
+absl::Status ImportedCache::LoadBareConfig(const std::string& config) {
+  ASSIGN_OR_RETURN(CacheConfig parsed, ParseCacheConfig(config));
+  Part part;
+  for (const ConfigLayer& layer : parsed.layers) {
+    if (!layer.note.has_value()) return absl::InvalidArgumentError("cache layer with missing annotations");
+    if (layer.note->diff_id.empty()) return absl::InvalidArgumentError("cache layer with missing diffid");
+    snapshot::Layer& known = part.layers[layer.blob];
+    known.blob.digest = layer.blob;
+    known.blob.media_type = layer.note->media_type;
+    known.blob.size = layer.note->size;
+    known.diff_id = layer.note->diff_id;
+    if (layer.note->created_at != absl::InfinitePast()) known.created_at = layer.note->created_at;
+    known.sources = origin_->sources();
+  }
+  part.matcher = std::make_unique<KeyMatcher>(std::move(parsed));
+  parts_.push_back(std::move(part));
   return absl::OkStatus();
 }
 

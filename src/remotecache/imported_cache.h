@@ -35,7 +35,7 @@ class ImportedCache {
   std::optional<std::vector<std::string>> ContentsOf(const solver::CacheKeyPtr& definition, const std::vector<int>& outputs);
 
   CacheOrigin& origin() { return *origin_; }
-  // "application/vnd.oci.image.manifest.v1+json" and the like.
+  // "application/vnd.oci.image.manifest.v1+json" and the like; empty when there is no manifest.
   const std::string& manifest_type() const { return manifest_type_; }
 
  private:
@@ -47,6 +47,7 @@ class ImportedCache {
 
   explicit ImportedCache(CacheOriginPtr origin) : origin_(std::move(origin)) {}
   absl::Status LoadConfig(const oci::Descriptor& config, const std::vector<oci::Descriptor>& layers, const CancelToken& cancel);
+  absl::Status LoadBareConfig(const std::string& config);
   absl::Status LoadImage(const oci::Manifest& manifest, const CancelToken& cancel);
   absl::Status LoadImages(const oci::Index& index, int depth, const CancelToken& cancel);
   std::optional<CachedLayers> LayersOf(const Part& part, const std::vector<int>& chain, absl::Time created_at) const;
