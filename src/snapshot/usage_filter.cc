@@ -1,178 +1,39 @@
 #include "snapshot/usage_filter.h"
 
-#include <re2/re2.h>
-
-#include <algorithm>
+#include <optional>
 #include <utility>
 
-#include "absl/strings/ascii.h"
-#include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/status_macros.h"
 
 namespace cachalot::snapshot {
+namespace {
 
-// In the form of Go's regexp package, and linear in time like it.
-struct UsageFilter::Regexp {
-  explicit Regexp(const std::string& pattern) : compiled(pattern, RE2::Quiet) {}
-  RE2 compiled;
-};
+std::optional<std::string> Text(std::string text) { return text.empty() ? std::nullopt : std::optional(std::move(text)); }
+std::optional<std::string> Flag(bool set) { return set ? std::optional<std::string>("") : std::nullopt; }
 
-class UsageFilter::Parser {
- public:
-  explicit Parser(const std::string& input) : input_(input) {}
+std::optional<std::string> FieldOf(const UsageRecord& record, const std::string& field) {
+  if (field == "id") return Text(record.id);
+  if (field == "parents") return Text(absl::StrJoin(record.parents, ";"));
+  if (field == "description") return Text(record.label.description);
+  if (field == "type") return Text(record.label.record_type);
+  if (field == "inuse") return Flag(record.in_use);
+  if (field == "mutable") return Flag(record.mutable_);
+  if (field == "immutable") return Flag(!record.mutable_);
+  if (field == "shared") return Flag(record.shared);
+  if (field == "private") return Flag(!record.shared);
+  return std::nullopt;
+}
 
-  absl::StatusOr<std::vector<Selector>> Parse() {
-    std::vector<Selector> selectors;
-    do {
-      ASSIGN_OR_RETURN(Selector selector, ParseSelector());
-      selectors.push_back(std::move(selector));
-    } while (Skip(','));
-    SkipSpace();
-    if (at_ < input_.size()) return Error(absl::StrCat("unexpected input: ", input_.substr(at_, 1)));
-    return selectors;
-  }
-
- private:
-  absl::Status Error(const std::string& what) const {
-    const std::string where =
-        at_ < input_.size() ? absl::StrCat(input_.substr(0, at_), " >|", input_.substr(at_, 1), "|< ", input_.substr(at_ + 1)) : input_;
-    return absl::InvalidArgumentError(absl::StrCat("filters: parse error: [", where, "]: ", what));
-  }
-
-  void SkipSpace() {
-    while (at_ < input_.size() && absl::ascii_isspace(input_[at_])) ++at_;
-  }
-  bool Skip(char wanted) {
-    SkipSpace();
-    if (at_ == input_.size() || input_[at_] != wanted) return false;
-    ++at_;
-    return true;
-  }
-
-  absl::StatusOr<Selector> ParseSelector() {
-    Selector selector;
-    ASSIGN_OR_RETURN(selector.field, ParseField());
-    while (Skip('.')) RETURN_IF_ERROR(ParseField().status());  // only the first part names one of our fields
-    SkipSpace();
-    if (at_ == input_.size() || input_[at_] == ',') return selector;
-    const std::string op = input_.substr(at_, 2);
-    if (op == "==") {
-      selector.op = Operator::kEqual;
-    } else if (op == "!=") {
-      selector.op = Operator::kNotEqual;
-    } else if (op == "~=") {
-      selector.op = Operator::kMatches;
-    } else {
-      return Error("expected an operator (\"==\"|\"!=\"|\"~=\")");
-    }
-    at_ += 2;
-    SkipSpace();
-    ASSIGN_OR_RETURN(selector.value, ParseValue(selector.op == Operator::kMatches));
-    if (selector.op == Operator::kMatches) {
-      selector.regexp = std::make_shared<Regexp>(selector.value);
-      if (!selector.regexp->compiled.ok()) return Error(selector.regexp->compiled.error());
-    }
-    return selector;
-  }
-
-  absl::StatusOr<std::string> ParseField() {
-    SkipSpace();
-    if (at_ < input_.size() && (input_[at_] == '"' || input_[at_] == '\'')) return ParseQuoted();
-    const std::size_t begin = at_;
-    while (at_ < input_.size() && (input_[at_] == '_' || (at_ == begin ? absl::ascii_isalpha(input_[at_]) : absl::ascii_isalnum(input_[at_])))) ++at_;
-    if (at_ == begin) return Error("expected field or quoted");
-    return input_.substr(begin, at_ - begin);
-  }
-
-  absl::StatusOr<std::string> ParseValue(bool regexp) {
-    if (at_ == input_.size()) return Error("expected value or quoted");
-    const char first = input_[at_];
-    if (first == '"' || first == '\'' || (regexp && (first == '/' || first == '|'))) return ParseQuoted();
-    const std::size_t begin = at_;
-    while (at_ < input_.size() && input_[at_] != ',' && !absl::ascii_isspace(input_[at_])) ++at_;
-    if (at_ == begin) return Error("expected value or quoted");
-    return input_.substr(begin, at_ - begin);
-  }
-
-  // Go's escapes in text; in a regular expression between slashes or bars only the delimiter is escaped.
-  absl::StatusOr<std::string> ParseQuoted() {
-    const char quote = input_[at_++];
-    const bool raw = quote == '/' || quote == '|';
-    std::string text;
-    for (; at_ < input_.size() && input_[at_] != quote; ++at_) {
-      if (input_[at_] != '\\' || at_ + 1 == input_.size()) {
-        text += input_[at_];
-        continue;
-      }
-      const char escaped = input_[++at_];
-      if (escaped == quote) {
-        text += quote;
-      } else if (raw) {
-        text += '\\';
-        text += escaped;
-      } else if (escaped == 'n') {
-        text += '\n';
-      } else if (escaped == 't') {
-        text += '\t';
-      } else if (escaped == '\\') {
-        text += '\\';
-      } else {
-        return Error("illegal escape sequence");
-      }
-    }
-    if (at_ == input_.size()) return Error("quoted literal not terminated");
-    ++at_;
-    return text;
-  }
-
-  const std::string& input_;
-  std::size_t at_ = 0;
-};
+}  // namespace
 
 absl::StatusOr<UsageFilter> UsageFilter::Parse(const std::vector<std::string>& filters) {
-  UsageFilter filter;
-  for (const std::string& text : filters) {
-    if (text.empty()) {
-      filter.alternatives_.emplace_back();
-      continue;
-    }
-    ASSIGN_OR_RETURN(std::vector<Selector> selectors, Parser(text).Parse());
-    filter.alternatives_.push_back(std::move(selectors));
-  }
-  return filter;
+  ASSIGN_OR_RETURN(Filter filter, Filter::Parse(filters));
+  return UsageFilter(std::move(filter));
 }
 
 bool UsageFilter::Matches(const UsageRecord& record) const {
-  if (alternatives_.empty()) return true;
-  return std::any_of(alternatives_.begin(), alternatives_.end(), [&](const std::vector<Selector>& selectors) {
-    return std::all_of(selectors.begin(), selectors.end(), [&](const Selector& selector) { return Matches(selector, record); });
-  });
-}
-
-bool UsageFilter::Matches(const Selector& selector, const UsageRecord& record) {
-  std::string value;
-  bool present = false;
-  const auto text = [&](std::string t) {
-    value = std::move(t);
-    present = !value.empty();
-  };
-  if (selector.field == "id") text(record.id);
-  if (selector.field == "parents") text(absl::StrJoin(record.parents, ";"));
-  if (selector.field == "description") text(record.label.description);
-  if (selector.field == "type") text(record.label.record_type);
-  if (selector.field == "inuse") present = record.in_use;
-  if (selector.field == "mutable") present = record.mutable_;
-  if (selector.field == "immutable") present = !record.mutable_;
-  if (selector.field == "shared") present = record.shared;
-  if (selector.field == "private") present = !record.shared;
-  switch (selector.op) {
-    case Operator::kPresent: return present;
-    case Operator::kEqual: return present && value == selector.value;
-    case Operator::kNotEqual: return value != selector.value;
-    case Operator::kMatches: return RE2::PartialMatch(value, selector.regexp->compiled);
-  }
-  return false;
+  return filter_.Matches([&](const std::vector<std::string>& field) { return FieldOf(record, field.front()); });
 }
 
 }  // namespace cachalot::snapshot

@@ -1,11 +1,11 @@
-// Filters over usage records, in containerd's syntax: "field", "field==value", "field!=value", "field~=regexp", joined by ','.
+// Filters over usage records (base/filter.h).
 #pragma once
 
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "base/filter.h"
 #include "snapshot/snapshots.h"
 
 namespace cachalot::snapshot {
@@ -19,19 +19,9 @@ class UsageFilter {
   bool Matches(const UsageRecord& record) const;
 
  private:
-  enum class Operator { kPresent, kEqual, kNotEqual, kMatches };
-  struct Regexp;
-  struct Selector {
-    std::string field;
-    Operator op = Operator::kPresent;
-    std::string value;
-    std::shared_ptr<const Regexp> regexp;
-  };
-  class Parser;
+  explicit UsageFilter(Filter filter) : filter_(std::move(filter)) {}
 
-  static bool Matches(const Selector& selector, const UsageRecord& record);
-
-  std::vector<std::vector<Selector>> alternatives_;
+  Filter filter_;
 };
 
 }  // namespace cachalot::snapshot
