@@ -86,6 +86,7 @@ class EngineImpl : public Engine {
   session::SessionHub& sessions() override { return *sessions_; }
   snapshot::Snapshots& snapshots() override { return *snapshots_; }
   store::BlobStore& blobs() override { return *blobs_; }
+  store::BuildRecords& build_records() override { return *build_records_; }
   absl::StatusOr<BuildResponse> Build(const BuildRequest& request, const CancelToken& cancel) override;
   absl::Status Follow(const std::string& ref, const std::function<absl::Status(const ProgressBatch&)>& on_batch, const CancelToken& cancel) override;
   absl::StatusOr<std::shared_ptr<GatewayBuild>> Gateway(const std::string& ref, const CancelToken& cancel) override;
@@ -97,9 +98,7 @@ class EngineImpl : public Engine {
   absl::StatusOr<std::vector<snapshot::UsageRecord>> DiskUsage(const std::vector<std::string>& filters) override {
     return snapshots_->DiskUsage(filters);
   }
-  absl::Status Prune(const snapshot::PrunePolicy& policy, const std::function<void(const snapshot::UsageRecord&)>& on_deleted) override {
-    return snapshots_->Prune(policy, on_deleted);
-  }
+  absl::Status Prune(const snapshot::PrunePolicy& policy, const std::function<void(const snapshot::UsageRecord&)>& on_deleted) override;
 
  private:
   absl::StatusOr<std::shared_ptr<BuildEntry>> Begin(const std::string& ref);
@@ -116,6 +115,7 @@ class EngineImpl : public Engine {
   std::unique_ptr<WorkerPool> cpu_;
   std::unique_ptr<store::Database> database_;
   std::unique_ptr<store::LocalBlobs> blobs_;
+  std::unique_ptr<store::BuildRecords> build_records_;
   std::unique_ptr<snapshot::Snapshots> snapshots_;
   std::unique_ptr<store::CacheIndex> index_;
   std::unique_ptr<CacheStore> cache_;
@@ -145,6 +145,7 @@ absl::Status EngineImpl::Open() {
   cpu_ = std::make_unique<WorkerPool>("cpu", static_cast<int>(std::max(1u, std::thread::hardware_concurrency())));
   ASSIGN_OR_RETURN(database_, store::OpenMetadata(config_.root));
   ASSIGN_OR_RETURN(blobs_, store::LocalBlobs::Open(config_.root, database_.get()));
+  build_records_ = std::make_unique<store::BuildRecords>(database_.get());
   snapshot::Options options{config_.root, blobs_.get(), database_.get(), cpu_.get()};
   ASSIGN_OR_RETURN(snapshots_, snapshot::OpenSnapshots(options));
   index_ = std::make_unique<store::CacheIndex>(database_.get());
@@ -245,6 +246,13 @@ absl::StatusOr<BuildResponse> EngineImpl::Build(const BuildRequest& request, con
     stop.Cancel();
   }
   End(request.ref, entry);
+  if (request.on_progress) {
+    const auto pass_on = [&](const ProgressBatch& batch) {
+      request.on_progress(batch);
+      return absl::OkStatus();
+    };
+    entry->progress->Follow(pass_on, {}).IgnoreError();
+  }
   return response;
 }
 
@@ -270,6 +278,14 @@ absl::Status EngineImpl::Follow(const std::string& ref, const std::function<absl
   };
   RETURN_IF_ERROR(WaitFor(ref, find, cancel));
   return progress->Follow(on_batch, cancel);
+}
+
+absl::Status EngineImpl::Prune(const snapshot::PrunePolicy& policy, const std::function<void(const snapshot::UsageRecord&)>& on_deleted) {
+  RETURN_IF_ERROR(snapshots_->Prune(policy, on_deleted));
+  if (!policy.all || !policy.filters.empty()) return absl::OkStatus();
+  // Blobs that nothing needs are spared for the build that may be about to: none is, and none begins meanwhile.
+  auto builds = builds_.Lock();
+  return builds->running == 0 ? blobs_->Collect(std::chrono::seconds(0)).status() : absl::OkStatus();
 }
 
 absl::StatusOr<std::shared_ptr<GatewayBuild>> EngineImpl::Gateway(const std::string& ref, const CancelToken& cancel) {

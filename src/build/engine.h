@@ -21,6 +21,7 @@
 #include "snapshot/snapshots.h"
 #include "solver/progress.h"
 #include "store/blobs.h"
+#include "store/build_records.h"
 
 namespace cachalot::build {
 
@@ -45,6 +46,13 @@ struct ExportRequest {
   std::map<std::string, std::string> attrs;
 };
 
+struct ProgressBatch {
+  std::vector<solver::VertexEvent> vertexes;
+  std::vector<solver::StatusEvent> statuses;
+  std::vector<solver::LogEvent> logs;
+  std::vector<solver::WarningEvent> warnings;
+};
+
 struct BuildRequest {
   std::string ref;             // chosen by the client, unique
   std::string session;         // id, or empty
@@ -61,6 +69,8 @@ struct BuildRequest {
   int compatibility_version = 0;  // which generation's defaults exporters follow (export/exporter.h); 0 is the current one
   std::vector<policy::Policy> source_policies;
   std::shared_ptr<SourceVerifier> source_verifier;  // null: the policies decide alone
+  // Gets the whole progress, in batches, after the build's last event and before Build returns.
+  std::function<void(const ProgressBatch&)> on_progress;
 };
 
 struct BuildResponse {
@@ -85,13 +95,6 @@ class GatewayBuild {
   virtual absl::StatusOr<llb::RefPtr> Find(const std::string& id) = 0;
 };
 
-struct ProgressBatch {
-  std::vector<solver::VertexEvent> vertexes;
-  std::vector<solver::StatusEvent> statuses;
-  std::vector<solver::LogEvent> logs;
-  std::vector<solver::WarningEvent> warnings;
-};
-
 struct WorkerInfo {
   std::string id;
   std::map<std::string, std::string> labels;
@@ -110,6 +113,7 @@ class Engine {
   virtual session::SessionHub& sessions() = 0;
   virtual snapshot::Snapshots& snapshots() = 0;
   virtual store::BlobStore& blobs() = 0;
+  virtual store::BuildRecords& build_records() = 0;
 
   // Runs a build to its end. The error carries the details clients expect (see build/errors.h).
   virtual absl::StatusOr<BuildResponse> Build(const BuildRequest& request, const CancelToken& cancel) = 0;

@@ -253,6 +253,14 @@ Setter Grpc(Settings& settings) {
                 {"tls", Table({{"cert", Text(server.tls_cert)}, {"key", Text(server.tls_key)}, {"ca", Text(server.tls_ca)}})}});
 }
 
+// In a table that is there at all, what is left out is zero.
+Setter History(HistoryLimits& limits) {
+  return [&limits](const Value& value) {
+    limits = {0, absl::ZeroDuration()};
+    return ReadTable(value, {{"maxage", Duration(limits.max_age)}, {"maxentries", Number(limits.max_entries)}});
+  };
+}
+
 Keys TopLevel(Settings& settings) {
   const Setter ignored = Ignored(settings);
   const auto level_flag = [&settings](const char* level) -> Setter {
@@ -281,7 +289,7 @@ Keys TopLevel(Settings& settings) {
       {"registry", [&settings](const Value& value) { return ReadRegistries(value, settings); }},
       {"dns",
        Table({{"nameservers", Texts(runtime.dns_servers)}, {"options", Texts(runtime.dns_options)}, {"searchdomains", Texts(runtime.dns_search)}})},
-      {"history", Table({{"maxage", ignored}, {"maxentries", Number(settings.server.history_entries)}})},
+      {"history", History(settings.server.history)},
       {"frontend",
        Table({{"dockerfile.v0", Table({{"enabled", ignored}})}, {"gateway.v0", Table({{"enabled", ignored}, {"allowedrepositories", ignored}})}})},
       {"system", Table({{"platformscachemaxage", ignored}, {"maxregistryconcurrency", ignored}})},

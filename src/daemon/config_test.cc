@@ -60,7 +60,7 @@ maxEntries = 9
   EXPECT_THAT(settings.server.addresses, ElementsAre("unix:///tmp/a.sock", "tcp://127.0.0.1:1"));
   EXPECT_EQ(settings.server.socket_gid, 7);
   EXPECT_EQ(settings.server.tls_ca, "a");
-  EXPECT_EQ(settings.server.history_entries, 9);
+  EXPECT_EQ(settings.server.history.max_entries, 9);
   EXPECT_FALSE(settings.engine.gc);
   EXPECT_EQ(settings.engine.max_parallelism, 3);
   EXPECT_EQ(settings.engine.worker_labels.at("org.example"), "x");

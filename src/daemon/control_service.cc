@@ -1,13 +1,17 @@
 #include "daemon/control_service.h"
 
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
+#include "absl/strings/str_join.h"
+#include "base/filter.h"
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "daemon/build_recording.h"
 #include "daemon/policy_session.h"
 #include "daemon/rpc_error.h"
 #include "daemon/translate_progress.h"
@@ -22,6 +26,13 @@ namespace control = moby::buildkit::v1;
 // Clients compare their clock with the daemon's by this header of the streams.
 void AddTimestamp(grpc::CallbackServerContext& context) {
   context.AddInitialMetadata("buildkit-current-timestamp", absl::FormatTime("%Y-%m-%dT%H:%M:%E9SZ", absl::Now(), absl::UTCTimeZone()));
+}
+
+// The span of the client that a call belongs to.
+std::optional<trace::Context> TraceOf(const grpc::CallbackServerContext& context) {
+  const auto header = context.client_metadata().find("traceparent");
+  if (header == context.client_metadata().end()) return std::nullopt;
+  return trace::ParseTraceparent(absl::string_view(header->second.data(), header->second.size()));
 }
 
 // The bytes of the Session call as the session room wants them.
@@ -49,30 +60,17 @@ class SessionBytes final : public session::ByteStream {
   control::BytesMessage outgoing_;  // of the one thread that writes
 };
 
-// "id==x" and "labels.name==x" select workers; other fields match nothing.
-bool MatchesWorker(const build::WorkerInfo& worker, absl::string_view filter) {
-  const std::size_t equal = filter.find("==");
-  if (equal == absl::string_view::npos) {
-    return filter.empty();
-  }
-  absl::string_view field = filter.substr(0, equal);
-  const absl::string_view value = filter.substr(equal + 2);
-  if (field == "id") {
-    return worker.id == value;
-  }
-  if (absl::ConsumePrefix(&field, "labels.")) {
-    absl::ConsumePrefix(&field, "\"");
-    absl::ConsumeSuffix(&field, "\"");
-    const auto label = worker.labels.find(std::string(field));
-    return label != worker.labels.end() && label->second == value;
-  }
-  return false;
+std::optional<std::string> WorkerField(const build::WorkerInfo& worker, const std::vector<std::string>& field) {
+  if (field.front() == "id") return worker.id;
+  if (field.front() != "labels" || field.size() < 2) return std::nullopt;
+  const auto label = worker.labels.find(absl::StrJoin(field.begin() + 1, field.end(), "."));
+  return label == worker.labels.end() ? std::nullopt : std::optional(label->second);
 }
 
 }  // namespace
 
 ControlService::Unary ControlService::Solve(Context* context, const control::SolveRequest* request, control::SolveResponse* response) {
-  return RunUnary(calls_, [=, this](const CancelToken& cancel) {
+  return RunUnary(calls_, [=, this, parent = TraceOf(*context)](const CancelToken& cancel) {
     auto decoded = DecodeSolve(*request);
     if (!decoded.ok()) {
       return ToBuildFailure(decoded.status());
@@ -81,9 +79,11 @@ ControlService::Unary ControlService::Solve(Context* context, const control::Sol
       decoded->source_verifier = std::make_shared<SessionVerifier>(engine_.sessions(), request->sourcepolicysession());
     }
     LogDebug("solve ", decoded->ref, " begins, frontend \"", decoded->frontend, "\"");
-    history_.Started(*decoded);
+    BuildRecording recording(engine_.blobs());
+    const bool recorded = history_.Started(*decoded, parent);
+    if (recorded) decoded->on_progress = [&](const build::ProgressBatch& batch) { recording.Add(batch); };
     auto result = engine_.Build(*decoded, cancel);
-    history_.Completed(decoded->ref, result);
+    if (recorded) history_.Completed(decoded->ref, recording, result);
     if (!result.ok()) {
       LogInfo("solve ", decoded->ref, " failed: ", result.status().message());
       return ToBuildFailure(result.status());
@@ -102,6 +102,10 @@ ControlService::Writer<control::StatusResponse> ControlService::Status(Context* 
       }
       return absl::OkStatus();
     };
+    const auto replayed = history_.Replay(request->ref(), [&](const control::StatusResponse& message) { return stream.Write(message); });
+    if (!replayed.ok() || *replayed) {
+      return ToGrpcStatus(replayed.status());
+    }
     return ToGrpcStatus(engine_.Follow(request->ref(), send, cancel));
   });
 }
@@ -141,11 +145,11 @@ ControlService::Unary ControlService::ListWorkers(Context* context, const contro
                                                   control::ListWorkersResponse* response) {
   return RunUnary(calls_, [=, this](const CancelToken&) {
     const build::WorkerInfo worker = engine_.worker();
-    bool wanted = request->filter().empty();
-    for (const auto& filter : request->filter()) {
-      wanted = wanted || MatchesWorker(worker, filter);
+    const auto filter = Filter::Parse({request->filter().begin(), request->filter().end()});
+    if (!filter.ok()) {
+      return ToGrpcStatus(filter.status());
     }
-    if (wanted) {
+    if (filter->Matches([&](const std::vector<std::string>& field) { return WorkerField(worker, field); })) {
       EncodeWorker(worker, response->add_record());
     }
     return grpc::Status::OK;

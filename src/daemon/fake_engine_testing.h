@@ -1,4 +1,4 @@
-// An engine without a store: it plays the part of build::Engine in tests of the services.
+// An engine that builds nothing: it plays the part of build::Engine in tests of the services.
 #pragma once
 
 #include <cstdlib>
@@ -10,6 +10,9 @@
 
 #include "base/guarded.h"
 #include "build/engine.h"
+#include "os/scratch_testing.h"
+#include "store/local_blobs.h"
+#include "store/schema.h"
 
 namespace cachalot::daemon {
 
@@ -76,14 +79,20 @@ class FakeEngine final : public build::Engine {
  public:
   session::SessionHub& sessions() override { return *hub_; }
   snapshot::Snapshots& snapshots() override { std::abort(); }
-  store::BlobStore& blobs() override { std::abort(); }
+  store::BlobStore& blobs() override { return *blobs_; }
+  store::BuildRecords& build_records() override { return records_; }
 
   absl::StatusOr<build::BuildResponse> Build(const build::BuildRequest& request, const CancelToken& cancel) override {
     requests.Lock()->push_back(request);
     requests.NotifyAll();
+    if (request.on_progress) {
+      for (const auto& batch : progress) request.on_progress(batch);
+    }
     if (request.ref.starts_with("wait")) return WaitForCancel(cancel);
     if (request.ref.starts_with("fail")) return failure;
-    return build::BuildResponse{{{"answer", request.frontend}}};
+    build::BuildResponse answer = response;
+    answer.exporter_response["answer"] = request.frontend;
+    return answer;
   }
   absl::Status Follow(const std::string& ref, const std::function<absl::Status(const build::ProgressBatch&)>& on_batch,
                       const CancelToken& cancel) override {
@@ -104,6 +113,7 @@ class FakeEngine final : public build::Engine {
     return absl::OkStatus();
   }
 
+  build::BuildResponse response;
   absl::Status failure = absl::UnknownError("failed");
   std::vector<build::ProgressBatch> progress;
   std::vector<snapshot::UsageRecord> usage;
@@ -124,6 +134,10 @@ class FakeEngine final : public build::Engine {
     return cancel.status();
   }
 
+  os::Scratch scratch_;
+  const std::unique_ptr<store::Database> database_ = store::OpenMetadata(scratch_.path()).value();
+  const std::unique_ptr<store::LocalBlobs> blobs_ = store::LocalBlobs::Open(scratch_.path(), database_.get()).value();
+  store::BuildRecords records_{database_.get()};
   std::unique_ptr<session::SessionHub> hub_ = session::SessionHub::Create();
 };
 

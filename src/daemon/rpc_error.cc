@@ -129,6 +129,14 @@ void AddBuildDetails(google::rpc::Status& status, const build::ErrorDetails& det
   if (!details.deny_messages.empty()) AddDenial(status, details.deny_messages);
 }
 
+grpc::Status WireStatus(const google::rpc::Status& message) {
+  if (message.code() == 0) {
+    return grpc::Status::OK;
+  }
+  return grpc::Status(static_cast<grpc::StatusCode>(message.code()), message.message(),
+                      message.details_size() > 0 ? message.SerializeAsString() : std::string());
+}
+
 }  // namespace
 
 google::rpc::Status EncodeError(const absl::Status& error) {
@@ -161,16 +169,10 @@ absl::Status DecodeError(const google::rpc::Status& message) {
   return status;
 }
 
-grpc::Status ToGrpcStatus(const absl::Status& error) {
-  if (error.ok()) {
-    return grpc::Status::OK;
-  }
-  const google::rpc::Status message = EncodeError(error);
-  return grpc::Status(static_cast<grpc::StatusCode>(message.code()), message.message(),
-                      message.details_size() > 0 ? message.SerializeAsString() : std::string());
-}
+grpc::Status ToGrpcStatus(const absl::Status& error) { return WireStatus(EncodeError(error)); }
 
-grpc::Status ToBuildFailure(const absl::Status& error) {
+google::rpc::Status EncodeBuildFailure(const absl::Status& error) {
+  google::rpc::Status message = EncodeError(error);
   switch (error.code()) {
     case absl::StatusCode::kInvalidArgument:
     case absl::StatusCode::kNotFound:
@@ -178,14 +180,13 @@ grpc::Status ToBuildFailure(const absl::Status& error) {
     case absl::StatusCode::kFailedPrecondition:
     case absl::StatusCode::kAborted:
     case absl::StatusCode::kOutOfRange:
-    case absl::StatusCode::kDataLoss: {
-      absl::Status plain(absl::StatusCode::kUnknown, error.message());
-      error.ForEachPayload([&](absl::string_view type, const absl::Cord& payload) { plain.SetPayload(type, payload); });
-      return ToGrpcStatus(plain);
-    }
-    default: return ToGrpcStatus(error);
+    case absl::StatusCode::kDataLoss: message.set_code(static_cast<int>(absl::StatusCode::kUnknown)); break;
+    default: break;
   }
+  return message;
 }
+
+grpc::Status ToBuildFailure(const absl::Status& error) { return WireStatus(EncodeBuildFailure(error)); }
 
 absl::Status FromGrpcStatus(const grpc::Status& status) {
   if (status.ok()) {

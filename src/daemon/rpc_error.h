@@ -19,6 +19,8 @@ inline constexpr char kWireDetailsPayload[] = "cachalot/wire-details";
 // The error with its details: what the wire brought, then build/errors.h's. OK becomes code 0.
 google::rpc::Status EncodeError(const absl::Status& error);
 absl::Status DecodeError(const google::rpc::Status& message);
+// The same for failures of builds, as ToBuildFailure has it.
+google::rpc::Status EncodeBuildFailure(const absl::Status& error);
 
 grpc::Status ToGrpcStatus(const absl::Status& error);
 // As ToGrpcStatus, for failures of builds: clients show any code but UNKNOWN in front of the message, where it tells a user

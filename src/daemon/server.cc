@@ -20,6 +20,7 @@
 #include "base/worker_pool.h"
 #include "daemon/acceptor.h"
 #include "daemon/address.h"
+#include "daemon/content_service.h"
 #include "daemon/control_service.h"
 #include "daemon/gateway_service.h"
 #include "daemon/trace_service.h"
@@ -80,12 +81,16 @@ void SetLimits(grpc::ServerBuilder& builder) {
 
 class GrpcServer final : public Server {
  public:
-  GrpcServer(build::Engine& engine, int history_entries)
+  GrpcServer(build::Engine& engine, const ServerOptions& options)
       : pool_("rpc", kMaxCalls),
         calls_{&pool_, stop_.token()},
-        history_(Clock::System(), static_cast<std::size_t>(history_entries)),
+        collector_(options.collector.has_value() ? NewCollectorClient(*options.collector) : nullptr),
+        traces_(Clock::System(), collector_.get()),
+        history_(engine, traces_, Clock::System(), options.history),
         control_(engine, history_, calls_),
-        gateway_(engine, calls_) {}
+        gateway_(engine, calls_),
+        content_(engine, calls_),
+        trace_(traces_) {}
   ~GrpcServer() override { Shutdown(); }
 
   absl::Status Listen(const ServerOptions& options) {
@@ -95,6 +100,7 @@ class GrpcServer final : public Server {
     SetLimits(builder);
     builder.RegisterService(&control_);
     builder.RegisterService(&gateway_);
+    builder.RegisterService(&content_);
     builder.RegisterService(&trace_);
     std::vector<UniqueFd> listeners;
     std::vector<std::pair<std::string, int>> ports;  // what gRPC itself listens on; the port is filled in at the start
@@ -154,9 +160,12 @@ class GrpcServer final : public Server {
   CancelSource stop_;
   WorkerPool pool_;
   const CallContext calls_;
+  const std::unique_ptr<trace::Exporter> collector_;
+  trace::Recorder traces_;
   History history_;
   ControlService control_;
   GatewayService gateway_;
+  ContentService content_;
   TraceService trace_;
   std::unique_ptr<grpc::Server> server_;
   std::optional<Acceptor> acceptor_;
@@ -170,7 +179,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   // One reference too many, for good: the last one's end would wait for a poller of gRPC's that may sleep for ten seconds.
   static const bool kept = (grpc_init(), true);
   static_cast<void>(kept);
-  auto server = std::make_unique<GrpcServer>(engine, options.history_entries);
+  auto server = std::make_unique<GrpcServer>(engine, options);
   RETURN_IF_ERROR(server->Listen(options));
   return server;
 }

@@ -2,12 +2,15 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "base/unique_fd.h"
 #include "build/engine.h"
+#include "daemon/history.h"
+#include "daemon/trace_collector.h"
 
 namespace cachalot::daemon {
 
@@ -16,7 +19,8 @@ struct ServerOptions {
   int socket_gid = -1;                 // group of unix sockets, -1: the process's
   // TLS for tcp:// addresses (PEM files); with a CA clients must show a certificate of it.
   std::string tls_cert, tls_key, tls_ca;
-  int history_entries = 50;  // ended builds that are remembered
+  HistoryLimits history;
+  std::optional<CollectorSettings> collector;  // where traces go besides history
 };
 
 class Server {

@@ -84,12 +84,18 @@ void FinishPolicies(Settings& settings) {
   }
 }
 
+std::string EnvironmentVariable(const std::string& name) {
+  const char* value = std::getenv(name.c_str());
+  return value == nullptr ? "" : value;
+}
+
 }  // namespace
 
 absl::Status FinishSettings(const std::string& default_root, const std::string& default_address, Settings& settings) {
   RETURN_IF_ERROR(CheckWorkers(settings));
   RETURN_IF_ERROR(FinishNetwork(settings));
   RETURN_IF_ERROR(FinishEntitlements(settings));
+  ASSIGN_OR_RETURN(settings.server.collector, ReadCollectorSettings(EnvironmentVariable));
   std::error_code error;
   settings.root = std::filesystem::absolute(settings.root.empty() ? default_root : settings.root, error).lexically_normal().string();
   settings.engine.root = settings.root;

@@ -31,6 +31,11 @@ class MemoryBlobs final : public BlobStore {
     if (!bytes.ok()) return bytes.status();
     return static_cast<std::int64_t>(bytes->size());
   }
+  std::vector<Listed> List() override {
+    std::vector<Listed> listed;
+    for (const auto& [digest, bytes] : *blobs_.Lock()) listed.push_back({digest, static_cast<std::int64_t>(bytes.size())});
+    return listed;
+  }
   std::shared_ptr<BlobPin> Pin(const oci::Digest&) override { return nullptr; }
   absl::StatusOr<std::string> Read(const oci::Digest& digest) override {
     auto blobs = blobs_.Lock();

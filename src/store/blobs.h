@@ -44,6 +44,11 @@ class BlobStore {
   // A small blob (at most 64 MiB) in memory.
   virtual absl::StatusOr<std::string> Read(const oci::Digest& digest) = 0;
   virtual absl::StatusOr<oci::Digest> Put(absl::string_view bytes) = 0;
+  struct Listed {
+    oci::Digest digest;
+    std::int64_t size;
+  };
+  virtual std::vector<Listed> List() = 0;
 };
 
 }  // namespace cachalot::store

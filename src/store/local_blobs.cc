@@ -193,6 +193,16 @@ absl::StatusOr<oci::Digest> LocalBlobs::Put(absl::string_view bytes) {
   return writer->Commit();
 }
 
+std::vector<BlobStore::Listed> LocalBlobs::List() {
+  std::vector<Listed> blobs;
+  auto index = index_->Lock();
+  for (const auto& [text, entry] : *index) {
+    absl::StatusOr<oci::Digest> digest = oci::Digest::Parse(text);
+    if (entry.size >= 0 && digest.ok()) blobs.push_back({*std::move(digest), entry.size});
+  }
+  return blobs;
+}
+
 absl::StatusOr<std::int64_t> LocalBlobs::Collect(std::chrono::seconds grace, const std::vector<oci::Digest>& dropped) {
   std::vector<std::string> unowned;
   RETURN_IF_ERROR(database_->Read([&](Connection& connection) -> absl::Status {

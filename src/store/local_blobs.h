@@ -34,6 +34,7 @@ class LocalBlobs : public BlobStore {
   std::shared_ptr<BlobPin> Pin(const oci::Digest& digest) override;
   absl::StatusOr<std::string> Read(const oci::Digest& digest) override;
   absl::StatusOr<oci::Digest> Put(absl::string_view bytes) override;
+  std::vector<Listed> List() override;
 
   // The size of a blob that is here; unlike Size, this does not count as asking for it.
   std::optional<std::int64_t> Peek(const oci::Digest& digest) const;

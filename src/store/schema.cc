@@ -104,6 +104,17 @@ CREATE INDEX cache_aliases_by_age ON cache_aliases (created_us);
 // Aliases are cheap to find anew: they go when they are this old.
 constexpr absl::Duration kAliasLife = absl::Hours(24 * 90);
 
+// Builds that ended. A record's blobs are owned by "build/<ref>".
+constexpr char kBuilds[] = R"sql(
+CREATE TABLE builds (
+  ref TEXT PRIMARY KEY,
+  completed_us INTEGER NOT NULL,
+  pinned INTEGER NOT NULL DEFAULT 0,
+  record BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX builds_by_completion ON builds (completed_us);
+)sql";
+
 absl::StatusOr<std::string> BootId() {
   ASSIGN_OR_RETURN(std::string id, os::ReadFile("/proc/sys/kernel/random/boot_id", 100));
   absl::StripAsciiWhitespace(&id);
@@ -136,6 +147,10 @@ absl::Status DropDangling(Connection& connection) {
   RETURN_IF_ERROR(connection.Run("DELETE FROM snapshot_names WHERE snapshot NOT IN (SELECT id FROM snapshots)"));
   RETURN_IF_ERROR(connection.Run("DELETE FROM snapshot_layers WHERE snapshot NOT IN (SELECT id FROM snapshots)"));
   RETURN_IF_ERROR(connection.Run("DELETE FROM snapshot_checksums WHERE snapshot NOT IN (SELECT id FROM snapshots)"));
+  RETURN_IF_ERROR(connection.Run(
+      "DELETE FROM builds WHERE ref IN "
+      "(SELECT substr(owner, 7) FROM blob_owners WHERE owner LIKE 'build/%' AND digest NOT IN (SELECT digest FROM blobs))"));
+  RETURN_IF_ERROR(connection.Run("DELETE FROM blob_owners WHERE owner LIKE 'build/%' AND substr(owner, 7) NOT IN (SELECT ref FROM builds)"));
   return connection.Run("DELETE FROM blob_owners WHERE owner LIKE 'snapshot/%' AND substr(owner, 10) NOT IN (SELECT id FROM snapshots)");
 }
 
@@ -148,7 +163,7 @@ absl::Status SyncFileSystem(const std::string& root) {
 }  // namespace
 
 const std::vector<std::string>& Migrations() {
-  static const auto* const migrations = new std::vector<std::string>{kFirst, kKeysOfParts};
+  static const auto* const migrations = new std::vector<std::string>{kFirst, kKeysOfParts, kBuilds};
   return *migrations;
 }
 
