@@ -37,6 +37,12 @@ absl::Status ShowAsVertex(const op::Environment& environment, const std::string&
   return status;
 }
 
+absl::Status NotAnImage(const std::string& ref, const std::string& identifier) {
+  absl::Status status = absl::FailedPreconditionError(absl::StrCat("the source policy turned the image ", ref, " into ", identifier));
+  status.SetPayload(llb::kOtherSourcePayload, absl::Cord(identifier));
+  return status;
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<solver::ResultPtr>> SolveAll(BuildCore& core, const std::vector<llb::RefPtr>& refs) {
@@ -127,7 +133,7 @@ absl::StatusOr<llb::ResolvedImage> Bridge::ResolveImage(const std::string& ref, 
   RETURN_IF_ERROR(ApplyPolicy(source, options));
   absl::string_view allowed = source.identifier;
   if (!absl::ConsumePrefix(&allowed, kImageScheme)) {
-    return absl::FailedPreconditionError(absl::StrCat("the source policy turned the image ", ref, " into ", source.identifier));
+    return NotAnImage(ref, source.identifier);
   }
   return ResolveAllowedImage(std::string(allowed), options);
 }

@@ -129,14 +129,17 @@ absl::StatusOr<std::vector<control::BuildHistoryEvent>> History::Known(const con
       if (Wanted(request, ref)) events.push_back(EventOf(control::STARTED, build.record));
     }
     // Within the lock: an event that comes after these is not in them.
-    if (!request.activeonly()) {
+    if (!request.activeonly() && request.ref().empty()) {
       ASSIGN_OR_RETURN(ended, records_.All());
+    } else if (!request.activeonly()) {
+      ASSIGN_OR_RETURN(std::optional<Record> record, records_.Find(request.ref()));
+      if (record.has_value()) ended.push_back(*std::move(record));
     }
   }
   int left = request.limit() == 0 ? static_cast<int>(ended.size()) : request.limit();
   for (Record& record : ended) {
     if (left == 0) break;
-    if (!Wanted(request, record.ref()) || !filter.Matches(record)) continue;
+    if (!filter.Matches(record)) continue;
     events.push_back(EventOf(control::COMPLETE, std::move(record)));
     --left;
   }

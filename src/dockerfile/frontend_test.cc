@@ -35,6 +35,7 @@ class FakeBridge : public llb::FrontendBridge {
  public:
   std::map<std::string, std::map<std::string, std::string>> files;  // by identifier of the source
   std::map<std::string, std::string> images;                        // configurations by reference
+  std::map<std::string, std::string> replacements;                  // of images, by source policies
   std::vector<std::string> log;
   std::vector<std::string> warnings;
   std::mutex mutex;
@@ -51,6 +52,11 @@ class FakeBridge : public llb::FrontendBridge {
   absl::StatusOr<llb::ResolvedImage> ResolveImage(const std::string& ref, const llb::ResolveOptions& options) override {
     const std::lock_guard<std::mutex> lock(mutex);
     log.push_back(options.log_name);
+    if (const auto other = replacements.find(ref); other != replacements.end()) {
+      absl::Status status = absl::FailedPreconditionError(absl::StrCat("turned into ", other->second));
+      status.SetPayload(llb::kOtherSourcePayload, absl::Cord(other->second));
+      return status;
+    }
     const auto image = images.find(ref);
     if (image == images.end()) return absl::NotFoundError(absl::StrCat("failed to resolve source metadata for ", ref, ": not found"));
     return llb::ResolvedImage{ref, oci::Digest::Of(image->second), image->second};
@@ -337,6 +343,15 @@ TEST_F(FrontendTest, NamedContexts) {
   ExpectGolden("named_contexts",
                Graph("FROM base AS b\nCOPY x /x\nCOPY --from=src /a /b /\nFROM busybox\nCOPY --from=b / /\n",
                      {{"context:base", "docker-image://debian:12"}, {"context:src", "local:srcdir"}, {"sharedkey:localdir:src", "key"}}));
+}
+
+TEST_F(FrontendTest, PoliciesMayTurnTheImageOfANamedContextIntoAnotherSource) {
+  bridge_.replacements["docker.io/library/debian:12"] = "local://srcdir";
+  const std::map<std::string, std::string> options = {{"context:base", "docker-image://debian:12"}};
+  const std::string dockerfile = "FROM scratch\nCOPY --from=base /a /b\n";
+  EXPECT_THAT(Graph(dockerfile, options), AllOf(HasSubstr("local://srcdir"), Not(HasSubstr("debian"))));
+  bridge_.replacements["docker.io/library/debian:12"] = "docker-image://debian:12";
+  EXPECT_THAT(std::string(Build(dockerfile, options).status().message()), HasSubstr("context recursion limit exceeded"));
 }
 
 TEST_F(FrontendTest, OnBuildTriggers) {

@@ -91,6 +91,9 @@ struct SolveRequest {
 // since 1970. Absent when the source does not say.
 inline constexpr char kSourceTimeAttr[] = "cachalot.time";
 
+// A payload of ResolveImage's error when a source policy turned the image into another kind of source: that one's identifier.
+inline constexpr char kOtherSourcePayload[] = "cachalot/other-source";
+
 // What the engine offers a frontend. Thread-safe.
 class FrontendBridge {
  public:

@@ -19,6 +19,8 @@ namespace cachalot::dockerfile {
 namespace {
 
 constexpr absl::string_view kIgnoreFile = ".dockerignore";
+constexpr absl::string_view kLocalScheme = "local://";
+constexpr int kMaxReplacements = 10;  // of a context's source by policies
 
 template <typename... Parts>
 absl::Status Invalid(const Parts&... parts) {
@@ -44,7 +46,18 @@ absl::StatusOr<std::optional<NamedContext>> NamedContext::Find(BuildContext& bui
 std::string NamedContext::Named(absl::string_view what) const { return absl::StrCat("[context ", key_, "] ", what); }
 
 absl::StatusOr<NamedContext::Loaded> NamedContext::Load() const {
-  const std::string& input = Option(build_->options(), absl::StrCat("context:", key_));
+  std::string input = Option(build_->options(), absl::StrCat("context:", key_));
+  for (int i = 0; i <= kMaxReplacements; ++i) {
+    const absl::StatusOr<Loaded> loaded = LoadFrom(input);
+    const auto other = loaded.status().GetPayload(llb::kOtherSourcePayload);
+    if (!other.has_value()) return loaded;
+    input = std::string(*other);
+    if (absl::StartsWith(input, kLocalScheme)) input.erase(kLocalScheme.find("//"), 2);
+  }
+  return Invalid("context recursion limit exceeded; this may indicate a cycle in the provided source policies: ", input);
+}
+
+absl::StatusOr<NamedContext::Loaded> NamedContext::LoadFrom(const std::string& input) const {
   const std::size_t colon = input.find(':');
   if (colon == std::string::npos) return Invalid("invalid context specifier ", input, " for ", key_);
   std::string kind = input.substr(0, colon);

@@ -37,6 +37,7 @@ class NamedContext {
  private:
   NamedContext(BuildContext& build, ImageResolver& images, std::string name, std::string key, NamedContextOptions options)
       : build_(&build), images_(&images), name_(std::move(name)), key_(std::move(key)), options_(std::move(options)) {}
+  absl::StatusOr<Loaded> LoadFrom(const std::string& input) const;
   absl::StatusOr<Loaded> LoadImage(const std::string& ref) const;
   absl::StatusOr<Loaded> LoadOciLayout(const std::string& ref) const;
   absl::StatusOr<Loaded> LoadLocal(const std::string& name) const;
