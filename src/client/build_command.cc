@@ -16,6 +16,7 @@
 #include "client/interrupt.h"
 #include "client/progress/display.h"
 #include "client/solve.h"
+#include "client/source_policy.h"
 #include "os/file.h"
 
 namespace cachalot::client {
@@ -121,6 +122,9 @@ class BuildCommand {
     ASSIGN_OR_RETURN(const std::vector<OutputSpec> outputs, CollectOutputs(options_));
     ASSIGN_OR_RETURN(request_, MakeRequest(options_, outputs));
     request_.set_ref(RandomId());
+    if (const char* policy = std::getenv(kSourcePolicyVariable); policy != nullptr && *policy != '\0') {
+      ASSIGN_OR_RETURN(*request_.mutable_sourcepolicy(), ReadSourcePolicy(policy));
+    }
     ASSIGN_OR_RETURN(context_, OpenContext(options_, STDIN_FILENO));
     request_.mutable_frontendattrs()->insert(context_.attrs.begin(), context_.attrs.end());
     ASSIGN_OR_RETURN(offers_, Offers(options_, context_, outputs));

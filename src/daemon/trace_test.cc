@@ -1,4 +1,11 @@
+#include <grpcpp/grpcpp.h>
+
+#include <map>
+
+#include "absl/strings/str_cat.h"
+#include "base/guarded.h"
 #include "daemon/trace_collector.h"
+#include "daemon/trace_service.h"
 #include "daemon/translate_trace.h"
 #include "gtest/gtest.h"
 #include "opentelemetry/trace.pb.h"
@@ -45,6 +52,40 @@ TEST(CollectorSettings, HttpGoesToThePathOfTraces) {
   in_full["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] = "http://c:2/x";
   EXPECT_EQ(Read(in_full).value()->url, "http://c:2/x");
   EXPECT_FALSE(Read({{"OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"}, {"OTEL_EXPORTER_OTLP_ENDPOINT", "x"}}).ok());
+}
+
+// Stands for whatever a collector does with spans.
+class Arrivals final : public trace::Exporter {
+ public:
+  void Export(const std::vector<trace::Span>& spans) override {
+    for (const trace::Span& span : spans) names.Lock()->push_back(span.name);
+    names.NotifyAll();
+  }
+  Guarded<std::vector<std::string>> names;
+};
+
+TEST(TraceCollector, SendsToTheServiceThatTakesTheSpansOfClients) {
+  Arrivals arrivals;
+  trace::Recorder recorder(Clock::System(), &arrivals);
+  TraceService service(recorder);
+  int port = 0;
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+  builder.RegisterService(&service);
+  const auto server = builder.BuildAndStart();
+  ASSERT_NE(server, nullptr);
+  CollectorSettings settings;
+  settings.url = absl::StrCat("127.0.0.1:", port);
+  trace::Span span;
+  span.context = trace::NewContext();
+  span.name = "sent";
+  {
+    const auto client = NewCollectorClient(settings);
+    client->Export({span});
+    arrivals.names.Lock().Wait([](const auto& names) { return !names.empty(); });
+  }
+  EXPECT_EQ(*arrivals.names.Lock(), std::vector<std::string>{"sent"});
+  EXPECT_EQ(recorder.Take(span.context.trace_id).size(), 1u);
 }
 
 TEST(TranslateTrace, RoundTrips) {
