@@ -28,6 +28,7 @@ struct Command {
   std::vector<int> extra_fds = {};
   // A session of its own: the terminal's signals (^C) do not reach it.
   bool new_session = false;
+  int umask = -1;  // the child's; -1: this process's own
 };
 
 struct ProcessExit {

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -49,6 +50,7 @@ struct Launch {
   const int* fds;   // become 0, 1, 2, ...; not negative
   int fd_count;
   bool new_session;
+  int umask;  // or -1
   Place place;
   pid_t parent;
   // Set by the child when it fails; it shares our memory.
@@ -86,6 +88,7 @@ int RunChild(void* argument) {
   if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) return Failed(launch, "set the parent-death signal");
   if (launch->place == Place::kHere && ::getppid() != launch->parent) return 127;
   if (launch->new_session) ::setsid();
+  if (launch->umask >= 0) ::umask(static_cast<mode_t>(launch->umask));
   if (launch->cwd != nullptr && ::chdir(launch->cwd) != 0) return Failed(launch, "chdir");
   if (launch->program_fd >= 0 && launch->program_fd < launch->fd_count) {
     launch->program_fd = ::fcntl(launch->program_fd, F_DUPFD_CLOEXEC, launch->fd_count);
@@ -171,6 +174,7 @@ class Launcher {
                   .fds = fds.data(),
                   .fd_count = static_cast<int>(fds.size()),
                   .new_session = command.new_session,
+                  .umask = command.umask,
                   .place = place,
                   .parent = ::getpid()};
     return Clone(launch, program);
