@@ -6,21 +6,21 @@
 #include <optional>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "base/status.h"
 #include "base/status_macros.h"
 #include "build/tree_reader.h"
 #include "dockerfile/frontend.h"
 #include "oci/digest.h"
-#include "op/image_resolver.h"
 #include "op/result.h"
 #include "op/selectors.h"
+#include "op/source_metadata.h"
 
 namespace cachalot::build {
 namespace {
 
-constexpr absl::string_view kImageScheme = "docker-image://";
+constexpr absl::string_view kImageScheme = "docker-image://", kLayoutScheme = "oci-layout://";
 
 // Shows work that belongs to no operation as a vertex of its own.
 absl::Status ShowAsVertex(const op::Environment& environment, const std::string& name, const std::string& id,
@@ -129,39 +129,34 @@ absl::Status Bridge::ApplyPolicy(llb::SourceOp& source, const llb::ResolveOption
 }
 
 absl::StatusOr<llb::ResolvedImage> Bridge::ResolveImage(const std::string& ref, const llb::ResolveOptions& options) {
-  llb::SourceOp source{absl::StrCat(kImageScheme, ref), {}};
+  const absl::string_view scheme = options.store_id.empty() ? kImageScheme : kLayoutScheme;
+  llb::SourceOp source{absl::StrCat(scheme, ref), {}};
   RETURN_IF_ERROR(ApplyPolicy(source, options));
-  absl::string_view allowed = source.identifier;
-  if (!absl::ConsumePrefix(&allowed, kImageScheme)) {
-    return NotAnImage(ref, source.identifier);
-  }
-  return ResolveAllowedImage(std::string(allowed), options);
+  if (!absl::StartsWith(source.identifier, scheme)) return NotAnImage(ref, source.identifier);
+  ASSIGN_OR_RETURN(llb::ResolvedSource resolved, ResolveAllowed(source, options));
+  return *std::move(resolved.image);
 }
 
-absl::StatusOr<llb::ResolvedImage> Bridge::ResolveAllowedImage(const std::string& ref, const llb::ResolveOptions& options) {
+absl::StatusOr<llb::ResolvedSource> Bridge::ResolveSource(const llb::SourceOp& source, const llb::ResolveOptions& options) {
+  llb::SourceOp allowed = source;
+  RETURN_IF_ERROR(ApplyPolicy(allowed, options));
+  return ResolveAllowed(allowed, options);
+}
+
+absl::StatusOr<llb::ResolvedSource> Bridge::ResolveAllowed(const llb::SourceOp& source, const llb::ResolveOptions& options) {
   const op::Environment& environment = *core_->environment();
-  if (!options.store_id.empty()) return absl::UnimplementedError(absl::StrCat("OCI layouts of the client are not supported: ", ref));
   const oci::Platform platform = options.platform.has_value() ? oci::Normalize(*options.platform) : environment.platform;
-  const std::string name = options.log_name.empty() ? absl::StrCat("resolve image config for ", kImageScheme, ref) : options.log_name;
-  op::ResolvedManifestPtr image;
-  RETURN_IF_ERROR(ShowAsVertex(environment, name, absl::StrCat(kImageScheme, ref, oci::FormatPlatform(platform, true)), [&]() -> absl::Status {
-    ASSIGN_OR_RETURN(image, environment.images->Resolve(ref, platform, core_->cancel()));
+  const std::string name = options.log_name.empty() ? absl::StrCat("resolve image config for ", source.identifier) : options.log_name;
+  llb::ResolvedSource resolved;
+  RETURN_IF_ERROR(ShowAsVertex(environment, name, absl::StrCat(source.identifier, oci::FormatPlatform(platform, true)), [&]() -> absl::Status {
+    ASSIGN_OR_RETURN(resolved, op::ResolveSource(environment, source, options, core_->cancel()));
     return absl::OkStatus();
   }));
-  if (trace_ != nullptr) trace_->AddImage({image->ref.str(), options.platform, image->digest, !options.store_id.empty()});
-  return llb::ResolvedImage{image->ref.str(), image->digest, image->config_json};
-}
-
-absl::StatusOr<llb::SourceOp> Bridge::ResolveSource(const llb::SourceOp& source, const llb::ResolveOptions& options) {
-  llb::SourceOp pinned = source;
-  RETURN_IF_ERROR(ApplyPolicy(pinned, options));
-  absl::string_view ref = pinned.identifier;
-  if (!absl::ConsumePrefix(&ref, kImageScheme)) return pinned;
-  ASSIGN_OR_RETURN(const llb::ResolvedImage image, ResolveAllowedImage(std::string(ref), options));
-  ASSIGN_OR_RETURN(oci::Reference reference, oci::Reference::ParseNormalized(image.ref));
-  reference.digest = image.digest;
-  pinned.identifier = absl::StrCat(kImageScheme, reference.str());
-  return pinned;
+  if (trace_ != nullptr && resolved.image.has_value()) {
+    const bool layout = absl::StartsWith(source.identifier, kLayoutScheme);
+    trace_->AddImage({resolved.image->ref, options.platform, resolved.image->digest, layout});
+  }
+  return resolved;
 }
 
 absl::StatusOr<snapshot::SnapshotPtr> Bridge::Files(const llb::RefPtr& ref, solver::ResultPtr& hold) {

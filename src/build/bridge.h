@@ -22,7 +22,7 @@ class Bridge : public llb::FrontendBridge {
 
   absl::StatusOr<llb::FrontendResult> Solve(const llb::SolveRequest& request) override;
   absl::StatusOr<llb::ResolvedImage> ResolveImage(const std::string& ref, const llb::ResolveOptions& options) override;
-  absl::StatusOr<llb::SourceOp> ResolveSource(const llb::SourceOp& source, const llb::ResolveOptions& options) override;
+  absl::StatusOr<llb::ResolvedSource> ResolveSource(const llb::SourceOp& source, const llb::ResolveOptions& options) override;
   absl::StatusOr<std::string> ReadFile(const llb::RefPtr& ref, const std::string& path, std::int64_t offset, std::int64_t length) override;
   absl::StatusOr<std::vector<llb::FileStat>> ReadDir(const llb::RefPtr& ref, const std::string& path, const std::string& include_pattern) override;
   absl::StatusOr<llb::FileStat> StatFile(const llb::RefPtr& ref, const std::string& path) override;
@@ -33,7 +33,8 @@ class Bridge : public llb::FrontendBridge {
  private:
   absl::StatusOr<llb::FrontendResult> RunFrontend(const llb::SolveRequest& request);
   absl::Status ApplyPolicy(llb::SourceOp& source, const llb::ResolveOptions& options);
-  absl::StatusOr<llb::ResolvedImage> ResolveAllowedImage(const std::string& ref, const llb::ResolveOptions& options);
+  // A source that the policies have let through.
+  absl::StatusOr<llb::ResolvedSource> ResolveAllowed(const llb::SourceOp& source, const llb::ResolveOptions& options);
   // The ref's tree, with its files there.
   absl::StatusOr<snapshot::SnapshotPtr> Files(const llb::RefPtr& ref, solver::ResultPtr& hold);
 

@@ -17,6 +17,8 @@
 #include "export/attestation.h"
 #include "export/exporter.h"
 #include "oci/digest.h"
+#include "op/git/git_refs.h"
+#include "op/http_resource.h"
 #include "op/image_resolver.h"
 #include "op/layer_fetcher.h"
 
@@ -89,6 +91,8 @@ absl::Status BuildRun::Prepare() {
   environment->images = std::make_shared<op::ImageResolver>(parts_.registry, parts_.blobs, credentials);
   environment->layers = std::make_shared<op::LayerFetcher>(parts_.registry, parts_.clock, credentials, progress_);
   environment->cgroup_parent = config_.cgroup_parent;
+  environment->git_refs = std::make_shared<op::GitRefs>();
+  environment->web = std::make_shared<op::HttpResources>();
   environment->platform = config_.platforms.empty() ? oci::HostPlatform() : config_.platforms.front();
   // The core owns the environment: a strong pointer back would keep both forever.
   auto core = std::make_shared<std::weak_ptr<BuildCore>>();

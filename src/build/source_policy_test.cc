@@ -22,7 +22,7 @@ class NoMetadata final : public llb::FrontendBridge {
  public:
   absl::StatusOr<llb::FrontendResult> Solve(const llb::SolveRequest&) override { return Unused(); }
   absl::StatusOr<llb::ResolvedImage> ResolveImage(const std::string&, const llb::ResolveOptions&) override { return Unused(); }
-  absl::StatusOr<llb::SourceOp> ResolveSource(const llb::SourceOp&, const llb::ResolveOptions&) override { return Unused(); }
+  absl::StatusOr<llb::ResolvedSource> ResolveSource(const llb::SourceOp&, const llb::ResolveOptions&) override { return Unused(); }
   absl::StatusOr<std::string> ReadFile(const llb::RefPtr&, const std::string&, std::int64_t, std::int64_t) override { return Unused(); }
   absl::StatusOr<std::vector<llb::FileStat>> ReadDir(const llb::RefPtr&, const std::string&, const std::string&) override { return Unused(); }
   absl::StatusOr<llb::FileStat> StatFile(const llb::RefPtr&, const std::string&) override { return Unused(); }

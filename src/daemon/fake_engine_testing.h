@@ -8,7 +8,9 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/strip.h"
 #include "base/guarded.h"
+#include "base/status_macros.h"
 #include "build/engine.h"
 #include "os/scratch_testing.h"
 #include "store/local_blobs.h"
@@ -54,7 +56,14 @@ class FakeGateway final : public build::GatewayBuild, public llb::FrontendBridge
   absl::StatusOr<llb::ResolvedImage> ResolveImage(const std::string& ref, const llb::ResolveOptions& options) override {
     return llb::ResolvedImage{ref, oci::Digest::Of(ref), "{}"};
   }
-  absl::StatusOr<llb::SourceOp> ResolveSource(const llb::SourceOp& source, const llb::ResolveOptions&) override { return source; }
+  absl::StatusOr<llb::ResolvedSource> ResolveSource(const llb::SourceOp& source, const llb::ResolveOptions& options) override {
+    llb::ResolvedSource resolved;
+    resolved.source = source;
+    absl::string_view ref = source.identifier;
+    if (!absl::ConsumePrefix(&ref, "docker-image://")) return resolved;
+    ASSIGN_OR_RETURN(resolved.image, ResolveImage(std::string(ref), options));
+    return resolved;
+  }
   absl::StatusOr<std::string> ReadFile(const llb::RefPtr&, const std::string& path, std::int64_t, std::int64_t) override { return path; }
   absl::StatusOr<std::vector<llb::FileStat>> ReadDir(const llb::RefPtr&, const std::string&, const std::string&) override {
     return std::vector<llb::FileStat>{{.path = "a", .mode = 0644, .size = 3}};

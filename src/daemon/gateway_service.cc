@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "base/status.h"
 #include "base/status_macros.h"
 #include "daemon/rpc_error.h"
@@ -54,18 +53,6 @@ absl::Status Solve(build::GatewayBuild& build, const gateway::SolveRequest& requ
   return absl::OkStatus();
 }
 
-absl::Status ResolveImage(llb::FrontendBridge& bridge, absl::string_view name, const gateway::ResolveSourceMetaRequest& request,
-                          gateway::ResolveSourceMetaResponse* response) {
-  ASSIGN_OR_RETURN(const llb::ResolveOptions options, DecodeResolve(request));
-  ASSIGN_OR_RETURN(const llb::ResolvedImage image, bridge.ResolveImage(std::string(name), options));
-  *response->mutable_source() = request.source();
-  response->mutable_image()->set_digest(image.digest.str());
-  if (!request.image().noconfig()) {
-    response->mutable_image()->set_config(image.config);
-  }
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 absl::Status ResolveSourceMeta(llb::FrontendBridge& bridge, const gateway::ResolveSourceMetaRequest& request,
@@ -73,15 +60,10 @@ absl::Status ResolveSourceMeta(llb::FrontendBridge& bridge, const gateway::Resol
   if (!request.has_source()) {
     return absl::InvalidArgumentError("source is required");
   }
-  absl::string_view name = request.source().identifier();
-  if (absl::ConsumePrefix(&name, "docker-image://")) {
-    return ResolveImage(bridge, name, request, response);
-  }
   const llb::SourceOp source{request.source().identifier(), {request.source().attrs().begin(), request.source().attrs().end()}};
   ASSIGN_OR_RETURN(const llb::ResolveOptions options, DecodeResolve(request));
-  ASSIGN_OR_RETURN(const llb::SourceOp pinned, bridge.ResolveSource(source, options));
-  response->mutable_source()->set_identifier(pinned.identifier);
-  response->mutable_source()->mutable_attrs()->insert(pinned.attrs.begin(), pinned.attrs.end());
+  ASSIGN_OR_RETURN(const llb::ResolvedSource resolved, bridge.ResolveSource(source, options));
+  EncodeSource(resolved, request, response);
   return absl::OkStatus();
 }
 

@@ -3,7 +3,9 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "daemon/timestamps.h"
 #include "daemon/translate_policy.h"
 #include "daemon/translate_solve.h"
 #include "llb/caps.h"
@@ -89,6 +91,31 @@ absl::Status DecodeRefs(const gateway::Result& message, build::GatewayBuild& bui
   return absl::OkStatus();
 }
 
+std::string ChecksumAlgorithm(gateway::ChecksumRequest::ChecksumAlgo algorithm) {
+  switch (algorithm) {
+    case gateway::ChecksumRequest::CHECKSUM_ALGO_SHA256: return "sha256";
+    case gateway::ChecksumRequest::CHECKSUM_ALGO_SHA384: return "sha384";
+    case gateway::ChecksumRequest::CHECKSUM_ALGO_SHA512: return "sha512";
+    default: return absl::StrCat(static_cast<int>(algorithm));
+  }
+}
+
+void EncodeChain(const llb::AttestationChain& chain, gateway::AttestationChain* message) {
+  message->set_root(chain.root.str());
+  message->set_imagemanifest(chain.image_manifest.str());
+  message->set_attestationmanifest(chain.attestation_manifest.str());
+  for (const oci::Digest& signature : chain.signature_manifests) message->add_signaturemanifests(signature.str());
+  for (const auto& [digest, blob] : chain.blobs) {
+    gateway::Blob& encoded = (*message->mutable_blobs())[digest.str()];
+    encoded.set_data(blob.data);
+    auto* descriptor = encoded.mutable_blob_descriptor();
+    descriptor->set_media_type(blob.descriptor.media_type);
+    descriptor->set_digest(digest.str());
+    descriptor->set_size(blob.descriptor.size);
+    descriptor->mutable_annotations()->insert(blob.descriptor.annotations.begin(), blob.descriptor.annotations.end());
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<llb::SolveRequest> DecodeGatewaySolve(const gateway::SolveRequest& message) {
@@ -166,7 +193,42 @@ absl::StatusOr<llb::ResolveOptions> DecodeResolve(const gateway::ResolveSourceMe
   options.resolve_mode = message.resolvemode();
   options.log_name = message.logname();
   ASSIGN_OR_RETURN(options.policies, DecodePolicies(message.sourcepolicies()));
+  options.no_config = message.image().noconfig();
+  options.attestation_chain = message.image().attestationchain();
+  options.attestations = {message.image().resolveattestations().begin(), message.image().resolveattestations().end()};
+  options.git_objects = message.git().returnobject();
+  if (message.http().has_checksumrequest()) {
+    const gateway::ChecksumRequest& request = message.http().checksumrequest();
+    options.checksum = llb::ChecksumRequest{ChecksumAlgorithm(request.algo()), request.suffix()};
+  }
   return options;
+}
+
+void EncodeSource(const llb::ResolvedSource& resolved, const gateway::ResolveSourceMetaRequest& request,
+                  gateway::ResolveSourceMetaResponse* response) {
+  response->mutable_source()->set_identifier(resolved.source.identifier);
+  response->mutable_source()->mutable_attrs()->insert(resolved.source.attrs.begin(), resolved.source.attrs.end());
+  if (resolved.image.has_value()) {
+    response->mutable_image()->set_digest(resolved.image->digest.str());
+    response->mutable_image()->set_config(resolved.image->config);
+  }
+  if (resolved.attestations.has_value()) EncodeChain(*resolved.attestations, response->mutable_image()->mutable_attestationchain());
+  if (resolved.git.has_value()) {
+    auto* git = response->mutable_git();
+    git->set_checksum(resolved.git->checksum);
+    git->set_ref(resolved.git->ref);
+    git->set_commitchecksum(resolved.git->commit_checksum);
+    git->set_commitobject(resolved.git->commit_object);
+    git->set_tagobject(resolved.git->tag_object);
+  }
+  if (!resolved.http.has_value()) return;
+  auto* http = response->mutable_http();
+  http->set_checksum(resolved.http->digest.str());
+  http->set_filename(resolved.http->filename);
+  if (resolved.http->last_modified.has_value()) EncodeTime(*resolved.http->last_modified, http->mutable_lastmodified());
+  if (resolved.http->checksum.empty()) return;
+  http->mutable_checksumresponse()->set_digest(resolved.http->checksum.str());
+  http->mutable_checksumresponse()->set_suffix(request.http().checksumrequest().suffix());
 }
 
 void EncodeStat(const llb::FileStat& stat, fsutil::types::Stat* message) {

@@ -17,6 +17,8 @@ absl::StatusOr<llb::FrontendResult> DecodeResult(const moby::buildkit::v1::front
 
 absl::StatusOr<llb::ResolveOptions> DecodeResolve(const moby::buildkit::v1::frontend::ResolveImageConfigRequest& message);
 absl::StatusOr<llb::ResolveOptions> DecodeResolve(const moby::buildkit::v1::frontend::ResolveSourceMetaRequest& message);
+void EncodeSource(const llb::ResolvedSource& resolved, const moby::buildkit::v1::frontend::ResolveSourceMetaRequest& request,
+                  moby::buildkit::v1::frontend::ResolveSourceMetaResponse* response);
 
 void EncodeStat(const llb::FileStat& stat, fsutil::types::Stat* message);
 void EncodeCaps(moby::buildkit::v1::frontend::PongResponse* message);

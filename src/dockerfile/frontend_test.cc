@@ -61,10 +61,11 @@ class FakeBridge : public llb::FrontendBridge {
     if (image == images.end()) return absl::NotFoundError(absl::StrCat("failed to resolve source metadata for ", ref, ": not found"));
     return llb::ResolvedImage{ref, oci::Digest::Of(image->second), image->second};
   }
-  absl::StatusOr<llb::SourceOp> ResolveSource(const llb::SourceOp& source, const llb::ResolveOptions&) override {
-    llb::SourceOp pinned = source;
-    pinned.attrs[llb::kSourceTimeAttr] = "1000";
-    return pinned;
+  absl::StatusOr<llb::ResolvedSource> ResolveSource(const llb::SourceOp& source, const llb::ResolveOptions&) override {
+    llb::ResolvedSource resolved;
+    resolved.source = source;
+    resolved.time = absl::FromUnixSeconds(1000);
+    return resolved;
   }
   absl::StatusOr<std::string> ReadFile(const llb::RefPtr& ref, const std::string& path, std::int64_t, std::int64_t) override {
     const auto& source = std::get<llb::SourceOp>(ref->edge().vertex->op);

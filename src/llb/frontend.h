@@ -9,10 +9,12 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "base/cancel.h"
 #include "llb/definition.h"
 #include "llb/op.h"
 #include "oci/digest.h"
+#include "oci/image.h"
 #include "oci/platform.h"
 #include "policy/policy.h"
 
@@ -29,7 +31,7 @@ class Ref {
 using RefPtr = std::shared_ptr<Ref>;
 
 struct FileStat {
-  std::string path;  // base name in directory listings
+  std::string path;        // base name in directory listings
   std::uint32_t mode = 0;  // Go's os.FileMode bits, as the wire has them
   std::uint32_t uid = 0, gid = 0;
   std::int64_t size = 0, mod_time_ns = 0;
@@ -52,23 +54,34 @@ struct Attestation {
 
 // What a frontend returns: one ref, or one per platform, and metadata ("containerimage.config", "refs.platforms", ...).
 struct FrontendResult {
-  RefPtr ref;                             // null with refs, or for scratch
-  std::map<std::string, RefPtr> refs;     // by platform id
+  RefPtr ref;                          // null with refs, or for scratch
+  std::map<std::string, RefPtr> refs;  // by platform id
   std::map<std::string, std::string> metadata;
   std::map<std::string, std::vector<Attestation>> attestations;  // by platform id
 };
 
+// A digest of a web resource's content with `suffix` behind it, such as OpenPGP signs.
+struct ChecksumRequest {
+  std::string algorithm;  // "sha256", "sha384", "sha512"
+  std::string suffix;
+};
+
 struct ResolveOptions {
   std::optional<oci::Platform> platform;
-  std::string resolve_mode;  // "default", "local" (prefer local), "pull"; empty is default
-  std::string log_name;      // a vertex with this name shows the resolution
+  std::string resolve_mode;             // "default", "local" (prefer local), "pull"; empty is default
+  std::string log_name;                 // a vertex with this name shows the resolution
   std::string store_session, store_id;  // for OCI layouts: where the client keeps them
-  std::vector<policy::Policy> policies;  // that the frontend adds to the build's own
+  // Images: what to leave out and what to add.
+  bool no_config = false, attestation_chain = false;
+  std::vector<std::string> attestations;    // predicate types whose statements belong to the chain
+  bool git_objects = false;                 // with the commit and tag themselves
+  std::optional<ChecksumRequest> checksum;  // of a web resource
+  std::vector<policy::Policy> policies;     // that the frontend adds to the build's own
 };
 struct ResolvedImage {
-  std::string ref;        // the reference in full, possibly rewritten by policy
-  oci::Digest digest;     // of the manifest or index
-  std::string config;     // the image configuration (JSON) of the platform
+  std::string ref;     // the reference in full, possibly rewritten by policy
+  oci::Digest digest;  // of the manifest or index
+  std::string config;  // the image configuration (JSON) of the platform
 };
 
 // A cache to import while a graph is solved: its type ("registry") and attributes.
@@ -87,9 +100,37 @@ struct SolveRequest {
   std::vector<policy::Policy> policies;  // that the frontend adds to the build's own, for the sources of `definition`
 };
 
-// In the attributes of a resolved source: when it was made (a commit's time, a web resource's Last-Modified), as decimal seconds
-// since 1970. Absent when the source does not say.
-inline constexpr char kSourceTimeAttr[] = "cachalot.time";
+// The documents that vouch for an image, for those who verify them.
+struct AttestationChain {
+  struct Blob {
+    oci::Descriptor descriptor;
+    std::string data;
+  };
+  oci::Digest root, image_manifest, attestation_manifest;  // the latter two may be missing
+  std::vector<oci::Digest> signature_manifests;
+  std::map<oci::Digest, Blob> blobs;
+};
+struct ResolvedGit {
+  std::string ref;              // in full: "refs/heads/main", or a commit
+  std::string checksum;         // the object that the ref names
+  std::string commit_checksum;  // the commit, when that object is a tag
+  std::string commit_object, tag_object;
+};
+struct ResolvedHttp {
+  oci::Digest digest;
+  std::string filename;
+  std::optional<absl::Time> last_modified;
+  oci::Digest checksum;  // that was asked for
+};
+// A source as it is now. Which of the details there are depends on its kind.
+struct ResolvedSource {
+  SourceOp source;
+  std::optional<ResolvedImage> image;
+  std::optional<AttestationChain> attestations;
+  std::optional<ResolvedGit> git;
+  std::optional<ResolvedHttp> http;
+  std::optional<absl::Time> time;  // when it was made, if it says: a commit's time, a web resource's Last-Modified
+};
 
 // A payload of ResolveImage's error when a source policy turned the image into another kind of source: that one's identifier.
 inline constexpr char kOtherSourcePayload[] = "cachalot/other-source";
@@ -100,8 +141,8 @@ class FrontendBridge {
   virtual ~FrontendBridge() = default;
   virtual absl::StatusOr<FrontendResult> Solve(const SolveRequest& request) = 0;
   virtual absl::StatusOr<ResolvedImage> ResolveImage(const std::string& ref, const ResolveOptions& options) = 0;
-  // ResolveSourceMeta for other sources: returns the source as pinned (an identifier and attributes).
-  virtual absl::StatusOr<SourceOp> ResolveSource(const SourceOp& source, const ResolveOptions& options) = 0;
+  // Asks for what a source of any kind is now; the build keeps to the answer.
+  virtual absl::StatusOr<ResolvedSource> ResolveSource(const SourceOp& source, const ResolveOptions& options) = 0;
   // Reads `path` beneath the ref's root. NOT_FOUND when absent. `length` 0 is to the end.
   virtual absl::StatusOr<std::string> ReadFile(const RefPtr& ref, const std::string& path, std::int64_t offset, std::int64_t length) = 0;
   virtual absl::StatusOr<std::vector<FileStat>> ReadDir(const RefPtr& ref, const std::string& path, const std::string& include_pattern) = 0;

@@ -26,6 +26,8 @@ namespace cachalot::op {
 
 class NamedTrees;
 class ExecSlots;
+class GitRefs;
+class HttpResources;
 class ImageResolver;
 class LayerFetcher;
 
@@ -53,6 +55,8 @@ struct Environment {
   std::shared_ptr<solver::ProgressSink> progress;
   std::shared_ptr<ImageResolver> images;
   std::shared_ptr<LayerFetcher> layers;
+  std::shared_ptr<HttpResources> web;
+  std::shared_ptr<GitRefs> git_refs;
   oci::Platform platform;  // for vertices that name none
   std::string cgroup_parent;
   // Solves a nested graph of this build (LLB's build operation).

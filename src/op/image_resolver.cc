@@ -11,15 +11,6 @@ namespace {
 constexpr absl::string_view kSchema1 = "application/vnd.docker.distribution.manifest.v1";
 constexpr std::int64_t kMaxDocumentBytes = 8 << 20;
 
-// The kind of a document that is known by digest alone.
-std::string DetectMediaType(absl::string_view json) {
-  absl::StatusOr<oci::Index> index = oci::ParseIndex(json);
-  if (index.ok() && !index->manifests.empty()) return index->media_type.empty() ? std::string(oci::kMediaTypeIndex) : index->media_type;
-  absl::StatusOr<oci::Manifest> manifest = oci::ParseManifest(json);
-  if (!manifest.ok() || manifest->config.digest.empty()) return "";
-  return manifest->media_type.empty() ? std::string(oci::kMediaTypeManifest) : manifest->media_type;
-}
-
 }  // namespace
 
 absl::StatusOr<oci::Descriptor> ChooseManifest(const oci::Index& index, const oci::Digest& digest, const oci::Platform& platform) {
@@ -35,76 +26,82 @@ absl::StatusOr<oci::Descriptor> ChooseManifest(const oci::Index& index, const oc
   return *best;
 }
 
+template <typename Value>
+std::shared_ptr<ImageResolver::Entry<Value>> ImageResolver::EntryOf(Entries<Value>& entries, const std::string& key) {
+  std::lock_guard lock(mutex_);
+  std::shared_ptr<Entry<Value>>& slot = entries[key];
+  if (slot == nullptr) slot = std::make_shared<Entry<Value>>();
+  return slot;
+}
+
 absl::StatusOr<ResolvedManifestPtr> ImageResolver::Resolve(const std::string& ref, const oci::Platform& platform, const CancelToken& cancel) {
-  std::shared_ptr<Entry> entry;
-  {
-    std::lock_guard lock(mutex_);
-    std::shared_ptr<Entry>& slot = entries_[absl::StrCat(ref, " ", oci::FormatPlatform(platform, true))];
-    if (slot == nullptr) slot = std::make_shared<Entry>();
-    entry = slot;
-  }
+  ASSIGN_OR_RETURN(const oci::Reference reference, oci::Reference::ParseNormalized(ref));
+  return Resolve(reference, registry_, platform, cancel);
+}
+
+absl::StatusOr<ResolvedManifestPtr> ImageResolver::Resolve(const oci::Reference& ref, ImageOrigin& origin, const oci::Platform& platform,
+                                                           const CancelToken& cancel) {
+  const auto entry = EntryOf(images_, absl::StrCat(origin.id(), " ", ref.str(), " ", oci::FormatPlatform(platform, true)));
   std::lock_guard lock(entry->mutex);
-  if (entry->resolved == nullptr) {
-    ASSIGN_OR_RETURN(entry->resolved, ResolveNow(ref, platform, cancel));
+  if (!entry->value.has_value()) {
+    ASSIGN_OR_RETURN(entry->value, ResolveNow(ref, origin, platform, cancel));
   }
-  return entry->resolved;
+  return *entry->value;
 }
 
-absl::StatusOr<oci::Descriptor> ImageResolver::FindTarget(const oci::Reference& ref, const registry::Options& options) {
+absl::StatusOr<oci::Descriptor> ImageResolver::FindTarget(const oci::Reference& ref, ImageOrigin& origin, const CancelToken& cancel) {
+  const auto entry = EntryOf(targets_, absl::StrCat(origin.id(), " ", ref.str()));
+  std::lock_guard lock(entry->mutex);
+  if (entry->value.has_value()) return *entry->value;
   if (!ref.digest.empty() && blobs_->Has(ref.digest)) {
-    absl::StatusOr<std::string> document = blobs_->Read(ref.digest);
-    if (document.ok()) {
-      oci::Descriptor known;
-      known.digest = ref.digest;
-      known.size = static_cast<std::int64_t>(document->size());
-      known.media_type = DetectMediaType(*document);
-      if (!known.media_type.empty()) return known;
-    }
+    const absl::StatusOr<std::string> document = blobs_->Read(ref.digest);
+    oci::Descriptor known;
+    known.digest = ref.digest;
+    known.size = document.ok() ? static_cast<std::int64_t>(document->size()) : 0;
+    known.media_type = document.ok() ? DetectMediaType(*document) : "";
+    if (!known.media_type.empty()) return known;
   }
-  return registry_->Resolve(ref, options);
+  ASSIGN_OR_RETURN(entry->value, origin.Resolve(ref, cancel));
+  return *entry->value;
 }
 
-absl::StatusOr<std::string> ImageResolver::ReadDocument(const oci::Reference& ref, const oci::Descriptor& descriptor,
-                                                        const registry::Options& options, ResolvedManifest& keep) {
+absl::StatusOr<ImageResolver::Document> ImageResolver::ReadDocument(const oci::Reference& ref, const oci::Descriptor& descriptor, ImageOrigin& origin,
+                                                                    const CancelToken& cancel) {
   if (descriptor.size > kMaxDocumentBytes) return absl::InvalidArgumentError(absl::StrCat("document ", descriptor.digest.str(), " is too large"));
-  keep.pins.push_back(blobs_->Pin(descriptor.digest));
-  if (blobs_->Has(descriptor.digest)) {
-    absl::StatusOr<std::string> bytes = blobs_->Read(descriptor.digest);
-    if (bytes.ok()) return bytes;
-  }
-  if (!oci::IsIndex(descriptor.media_type) && !oci::IsManifest(descriptor.media_type)) {
-    RETURN_IF_ERROR(registry_->FetchBlob(ref, descriptor, *blobs_, options));
-    return blobs_->Read(descriptor.digest);
-  }
-  ASSIGN_OR_RETURN(std::string bytes, registry_->FetchManifest(ref, descriptor, options));
-  RETURN_IF_ERROR(blobs_->Put(bytes).status());
-  return bytes;
+  Document document;
+  document.pin = blobs_->Pin(descriptor.digest);
+  RETURN_IF_ERROR(origin.Fetch(ref, descriptor, *blobs_, nullptr, cancel));
+  ASSIGN_OR_RETURN(document.bytes, blobs_->Read(descriptor.digest));
+  return document;
 }
 
-absl::StatusOr<ResolvedManifestPtr> ImageResolver::ResolveNow(const std::string& text, const oci::Platform& platform, const CancelToken& cancel) {
+absl::StatusOr<ResolvedManifestPtr> ImageResolver::ResolveNow(const oci::Reference& ref, ImageOrigin& origin, const oci::Platform& platform,
+                                                              const CancelToken& cancel) {
   auto image = std::make_shared<ResolvedManifest>();
-  ASSIGN_OR_RETURN(image->ref, oci::Reference::ParseNormalized(text));
-  registry::Options options;
-  options.credentials = credentials_;
-  options.cancel = cancel;
-  ASSIGN_OR_RETURN(oci::Descriptor target, FindTarget(image->ref, options));
+  image->ref = ref;
+  const auto read = [&](const oci::Descriptor& descriptor) -> absl::StatusOr<std::string> {
+    ASSIGN_OR_RETURN(Document document, ReadDocument(ref, descriptor, origin, cancel));
+    image->pins.push_back(std::move(document.pin));
+    return std::move(document.bytes);
+  };
+  ASSIGN_OR_RETURN(oci::Descriptor target, FindTarget(ref, origin, cancel));
   image->digest = target.digest;
   if (absl::StartsWith(target.media_type, kSchema1)) {
     return absl::FailedPreconditionError(
         "support Docker Image manifest version 2, schema 1 has been removed. More information at https://docs.docker.com/go/deprecated-image-specs/");
   }
-  ASSIGN_OR_RETURN(std::string document, ReadDocument(image->ref, target, options, *image));
+  ASSIGN_OR_RETURN(std::string document, read(target));
   // An index may point at another one.
   for (int depth = 0; oci::IsIndex(target.media_type); ++depth) {
-    if (depth == 4) return absl::InvalidArgumentError(absl::StrCat(text, ": too many nested indexes"));
+    if (depth == 4) return absl::InvalidArgumentError(absl::StrCat(ref.str(), ": too many nested indexes"));
     ASSIGN_OR_RETURN(const oci::Index index, oci::ParseIndex(document));
     ASSIGN_OR_RETURN(target, ChooseManifest(index, target.digest, platform));
     if (target.media_type.empty()) target.media_type = std::string(oci::kMediaTypeManifest);
-    ASSIGN_OR_RETURN(document, ReadDocument(image->ref, target, options, *image));
+    ASSIGN_OR_RETURN(document, read(target));
   }
   image->manifest_digest = target.digest;
   ASSIGN_OR_RETURN(image->manifest, oci::ParseManifest(document));
-  ASSIGN_OR_RETURN(image->config_json, ReadDocument(image->ref, image->manifest.config, options, *image));
+  ASSIGN_OR_RETURN(image->config_json, read(image->manifest.config));
   ASSIGN_OR_RETURN(image->config, oci::ParseImageConfig(image->config_json));
   return image;
 }

@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "oci/image.h"
 #include "oci/platform.h"
 #include "oci/reference.h"
+#include "op/image_origin.h"
 #include "registry/client.h"
 #include "store/blobs.h"
 
@@ -34,25 +36,39 @@ using ResolvedManifestPtr = std::shared_ptr<const ResolvedManifest>;
 class ImageResolver {
  public:
   ImageResolver(registry::Client* registry, store::BlobStore* blobs, std::shared_ptr<registry::Credentials> credentials)
-      : registry_(registry), blobs_(blobs), credentials_(std::move(credentials)) {}
+      : blobs_(blobs), registry_(registry, std::move(credentials)) {}
 
+  // An image of a registry, by its name.
   absl::StatusOr<ResolvedManifestPtr> Resolve(const std::string& ref, const oci::Platform& platform, const CancelToken& cancel);
+  absl::StatusOr<ResolvedManifestPtr> Resolve(const oci::Reference& ref, ImageOrigin& origin, const oci::Platform& platform,
+                                              const CancelToken& cancel);
+  // What `ref` points at, which the build then keeps to.
+  absl::StatusOr<oci::Descriptor> FindTarget(const oci::Reference& ref, ImageOrigin& origin, const CancelToken& cancel);
+  // The bytes of an image's document. It stays in the blob store while the pin lives.
+  struct Document {
+    std::string bytes;
+    std::shared_ptr<store::BlobPin> pin;
+  };
+  absl::StatusOr<Document> ReadDocument(const oci::Reference& ref, const oci::Descriptor& descriptor, ImageOrigin& origin, const CancelToken& cancel);
 
  private:
+  template <typename Value>
   struct Entry {
     std::mutex mutex;  // held while resolving
-    ResolvedManifestPtr resolved;
+    std::optional<Value> value;
   };
-  absl::StatusOr<ResolvedManifestPtr> ResolveNow(const std::string& ref, const oci::Platform& platform, const CancelToken& cancel);
-  absl::StatusOr<oci::Descriptor> FindTarget(const oci::Reference& ref, const registry::Options& options);
-  absl::StatusOr<std::string> ReadDocument(const oci::Reference& ref, const oci::Descriptor& descriptor, const registry::Options& options,
-                                           ResolvedManifest& keep);
+  template <typename Value>
+  using Entries = std::map<std::string, std::shared_ptr<Entry<Value>>>;
+  template <typename Value>
+  std::shared_ptr<Entry<Value>> EntryOf(Entries<Value>& entries, const std::string& key);
+  absl::StatusOr<ResolvedManifestPtr> ResolveNow(const oci::Reference& ref, ImageOrigin& origin, const oci::Platform& platform,
+                                                 const CancelToken& cancel);
 
-  registry::Client* const registry_;
   store::BlobStore* const blobs_;
-  const std::shared_ptr<registry::Credentials> credentials_;
+  RegistryOrigin registry_;
   std::mutex mutex_;
-  std::map<std::string, std::shared_ptr<Entry>> entries_;
+  Entries<ResolvedManifestPtr> images_;
+  Entries<oci::Descriptor> targets_;
 };
 
 // The manifest of `index` that serves `platform` best. NOT_FOUND "no match for platform in manifest <digest>: not found".

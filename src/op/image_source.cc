@@ -1,5 +1,6 @@
 #include "op/image_source.h"
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
@@ -10,7 +11,7 @@
 namespace cachalot::op {
 namespace {
 
-constexpr absl::string_view kScheme = "docker-image://";
+constexpr absl::Duration kStatusInterval = absl::Milliseconds(100);
 
 std::string Attribute(const llb::SourceOp& op, const char* name) {
   auto found = op.attrs.find(name);
@@ -33,13 +34,14 @@ absl::Status CheckAttributes(const llb::SourceOp& op) {
 absl::Status ImageSource::Resolve(const solver::OpContext& context) {
   const auto& op = std::get<llb::SourceOp>(vertex_->op);
   RETURN_IF_ERROR(CheckAttributes(op));
-  const std::string name = op.identifier.substr(kScheme.size());
+  ASSIGN_OR_RETURN(const OriginAndReference source, OriginOf(op, *environment_));
+  origin_ = source.origin;
   solver::StatusEvent status;
-  status.id = absl::StrCat("resolve ", name);
+  status.id = absl::StrCat("resolve ", source.ref.str());
   status.started = status.timestamp = environment_->parts.clock->Now();
   context.progress->Status(status);
-  absl::StatusOr<ResolvedManifestPtr> image =
-      environment_->images->Resolve(name, vertex_->platform.has_value() ? *vertex_->platform : environment_->platform, context.cancel);
+  absl::StatusOr<ResolvedManifestPtr> image = environment_->images->Resolve(
+      source.ref, *origin_, vertex_->platform.has_value() ? *vertex_->platform : environment_->platform, context.cancel);
   status.completed = status.timestamp = environment_->parts.clock->Now();
   context.progress->Status(status);
   RETURN_IF_ERROR(image.status());
@@ -49,16 +51,47 @@ absl::Status ImageSource::Resolve(const solver::OpContext& context) {
     return absl::FailedPreconditionError(
         absl::StrCat("image digest ", image_->digest.str(), " for ", image_->ref.str(), " does not match expected checksum ", checksum));
   }
+  return CountLayers();
+}
+
+absl::Status ImageSource::CountLayers() {
+  const auto& op = std::get<llb::SourceOp>(vertex_->op);
   if (image_->config.diff_ids.size() != image_->manifest.layers.size()) {
     return absl::InvalidArgumentError(absl::StrCat("mismatched image rootfs and manifest layers of ", image_->ref.str(), ": ",
                                                    image_->config.diff_ids.size(), " and ", image_->manifest.layers.size()));
   }
   layer_count_ = image_->manifest.layers.size();
-  if (const std::string limit = Attribute(op, "image.layerlimit"); !limit.empty()) {
-    std::size_t bound = 0;
-    if (!absl::SimpleAtoi(limit, &bound) || bound == 0) return absl::InvalidArgumentError(absl::StrCat("invalid layer limit ", limit));
-    if (bound > layer_count_) return absl::InvalidArgumentError(absl::StrCat("image has ", layer_count_, " layers, limit is ", bound));
-    layer_count_ = bound;
+  const std::string limit = Attribute(op, absl::StartsWith(op.identifier, "oci-layout:") ? "oci.layerlimit" : "image.layerlimit");
+  if (limit.empty()) return absl::OkStatus();
+  std::size_t bound = 0;
+  if (!absl::SimpleAtoi(limit, &bound) || bound == 0) return absl::InvalidArgumentError(absl::StrCat("invalid layer limit ", limit));
+  if (bound > layer_count_) {
+    return absl::InvalidArgumentError(absl::StrCat("layer limit ", bound, " is greater than the number of layers in the image ", layer_count_));
+  }
+  layer_count_ = bound;
+  return absl::OkStatus();
+}
+
+absl::Status ImageSource::FetchLayers(const solver::OpContext& context) {
+  for (std::size_t i = 0; i < layer_count_; ++i) {
+    const oci::Descriptor& layer = image_->manifest.layers[i];
+    if (environment_->parts.blobs->Has(layer.digest)) continue;
+    solver::StatusEvent status;
+    status.id = layer.digest.str();
+    status.total = layer.size;
+    status.started = status.timestamp = environment_->parts.clock->Now();
+    context.progress->Status(status);
+    const auto show = [&](std::int64_t done) {
+      const absl::Time now = environment_->parts.clock->Now();
+      if (now - status.timestamp < kStatusInterval) return;
+      status.timestamp = now;
+      status.current = done;
+      context.progress->Status(status);
+    };
+    RETURN_IF_ERROR(origin_->Fetch(image_->ref, layer, *environment_->parts.blobs, show, context.cancel));
+    status.current = layer.size;
+    status.completed = status.timestamp = environment_->parts.clock->Now();
+    context.progress->Status(status);
   }
   return absl::OkStatus();
 }
@@ -90,6 +123,11 @@ absl::StatusOr<std::vector<solver::ResultPtr>> ImageSource::Run(const std::vecto
   if (image_ == nullptr) {
     RETURN_IF_ERROR(Resolve(context));
   }
+  std::vector<std::shared_ptr<store::BlobPin>> pins;
+  if (!origin_->lasting()) {
+    for (std::size_t i = 0; i < layer_count_; ++i) pins.push_back(environment_->parts.blobs->Pin(image_->manifest.layers[i].digest));
+    RETURN_IF_ERROR(FetchLayers(context));
+  }
   const std::string type = Attribute(std::get<llb::SourceOp>(vertex_->op), "image.recordtype");
   snapshot::Label label;
   label.description = absl::StrCat("pulled from ", image_->ref.str());
@@ -99,7 +137,7 @@ absl::StatusOr<std::vector<solver::ResultPtr>> ImageSource::Run(const std::vecto
     snapshot::Layer layer;
     layer.blob = image_->manifest.layers[i];
     layer.diff_id = image_->config.diff_ids[i];
-    layer.sources = {image_->ref.name()};
+    if (origin_->lasting()) layer.sources = {image_->ref.name()};
     ASSIGN_OR_RETURN(tree, environment_->parts.snapshots->FromLayer(tree, layer, label));
   }
   return std::vector<solver::ResultPtr>{std::make_shared<TreeResult>(std::move(tree))};

@@ -1,4 +1,4 @@
-// Source operation "docker-image://": an image's tree from a registry.
+// Source operations "docker-image://" and "oci-layout://": an image's tree, from a registry or from the client.
 #pragma once
 
 #include <memory>
@@ -23,9 +23,14 @@ class ImageSource : public solver::Operation, public Pinned {
 
  private:
   absl::Status Resolve(const solver::OpContext& context);
+  // How many of the image's layers are wanted.
+  absl::Status CountLayers();
+  // Takes the layers that nobody but this client can give.
+  absl::Status FetchLayers(const solver::OpContext& context);
 
   const llb::VertexPtr vertex_;
   const EnvironmentPtr environment_;
+  std::shared_ptr<ImageOrigin> origin_;
   ResolvedManifestPtr image_;
   std::size_t layer_count_ = 0;
 };

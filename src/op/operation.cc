@@ -2,9 +2,11 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "op/blob_source.h"
 #include "op/build_op.h"
 #include "op/exec_op.h"
 #include "op/file_op.h"
+#include "op/git/git_source.h"
 #include "op/http_source.h"
 #include "op/image_source.h"
 #include "op/local_source.h"
@@ -21,8 +23,10 @@ absl::StatusOr<OperationPtr> MakeSource(const llb::VertexPtr& vertex, const Envi
   const std::size_t colon = identifier.find("://");
   if (colon == std::string::npos) return absl::InvalidArgumentError(absl::StrCat("invalid source identifier ", identifier));
   const absl::string_view scheme = absl::string_view(identifier).substr(0, colon);
-  if (scheme == "docker-image") return std::make_shared<ImageSource>(vertex, environment);
+  if (scheme == "docker-image" || scheme == "oci-layout") return std::make_shared<ImageSource>(vertex, environment);
+  if (scheme == "docker-image+blob" || scheme == "oci-layout+blob") return std::make_shared<BlobSource>(vertex, environment);
   if (scheme == "local") return std::make_shared<LocalSource>(vertex, environment);
+  if (scheme == "git") return std::make_shared<GitSource>(vertex, environment);
   if (scheme == "http" || scheme == "https") return std::make_shared<HttpSource>(vertex, environment);
   return absl::InvalidArgumentError(absl::StrCat("unsupported source scheme ", scheme, " in ", identifier));
 }

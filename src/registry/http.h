@@ -49,6 +49,7 @@ struct HttpRequest {
   std::int64_t body_size = -1;
   std::function<absl::StatusOr<std::size_t>(std::int64_t offset, char* out, std::size_t room)> body;
   TlsSettings tls;
+  bool accept_gzip = false;      // asks for gzip as the content's encoding on the way, and undoes it
   bool follow_redirects = true;  // GET and HEAD always; other methods on 307 and 308
   CancelToken cancel;
   absl::Duration stall_timeout = absl::Minutes(3);  // without a byte in either direction

@@ -196,6 +196,7 @@ void SetGeneral(CURL* easy, CURLSH* share, const HttpRequest& request, const std
   curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
   curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, std::max<long>(1, absl::ToInt64Seconds(request.stall_timeout)));
   curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+  if (request.accept_gzip) curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "gzip");
   SetTls(easy, request.tls);
   SetProxy(easy, url);
 }

@@ -65,9 +65,9 @@ absl::StatusOr<std::optional<absl::Time>> Compiler::EpochFrom(const std::string&
   const bool web = absl::StartsWith(source->identifier, "http://") || absl::StartsWith(source->identifier, "https://");
   if (!web && !absl::StartsWith(source->identifier, "git://")) return std::nullopt;
   const BuildContext& context = *request_.context;
-  ASSIGN_OR_RETURN(const llb::SourceOp pinned, context.bridge().ResolveSource(*source, options));
-  const auto time = pinned.attrs.find(llb::kSourceTimeAttr);
-  if (time != pinned.attrs.end() && absl::SimpleAtoi(time->second, &seconds)) return absl::FromUnixSeconds(seconds);
+  options.git_objects = true;
+  ASSIGN_OR_RETURN(const llb::ResolvedSource resolved, context.bridge().ResolveSource(*source, options));
+  if (resolved.time.has_value()) return absl::FromUnixSeconds(absl::ToUnixSeconds(*resolved.time));
   const auto filename = source->attrs.find("http.filename");
   if (!web || filename == source->attrs.end()) return std::nullopt;
   // An archive is as old as its youngest file.

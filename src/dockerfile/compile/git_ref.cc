@@ -176,7 +176,7 @@ absl::StatusOr<std::optional<GitRef>> ParseGitRef(absl::string_view text) {
 
 bool IsGitSource(absl::string_view text) {
   const absl::StatusOr<std::optional<GitRef>> ref = ParseGitRef(text);
-  return ref.ok() && ref->has_value();
+  return !ref.ok() || ref->has_value();
 }
 
 bool IsHttpSource(absl::string_view text) { return (absl::StartsWith(text, "http://") || absl::StartsWith(text, "https://")) && !IsGitSource(text); }
