@@ -49,6 +49,19 @@ TEST(Platform, RanksWhatServes) {
   EXPECT_EQ(rank("linux/amd64", "windows/amd64"), -1);
 }
 
+TEST(Platform, RanksWindowsByVersion) {
+  const auto serves = [](const char* wanted, const char* candidate) { return PlatformRank(*ParsePlatform(wanted), *ParsePlatform(candidate)) >= 0; };
+  EXPECT_TRUE(serves("windows/amd64", "windows(10.0.17763.1)/amd64"));
+  EXPECT_TRUE(serves("windows(10.0.17763.5)/amd64", "windows(10.0.17763.1)/amd64"));
+  EXPECT_TRUE(serves("windows(10.0.17763.5)/amd64", "windows(10.0.17763.1+win32k)/amd64"));
+  EXPECT_FALSE(serves("windows(10.0.17763)/amd64", "windows(10.0.17134)/amd64"));
+  EXPECT_FALSE(serves("windows(1.2.3)/amd64", "windows(1.1.0)/amd64"));
+  EXPECT_TRUE(serves("windows(10.0.25398)/amd64", "windows(10.0.20348)/amd64"));
+  EXPECT_FALSE(serves("windows(10.0.20348)/amd64", "windows(10.0.25398)/amd64"));
+  EXPECT_FALSE(serves("windows(10.0.27000)/amd64", "windows(10.0.20348)/amd64"));
+  EXPECT_TRUE(serves("linux(2)/amd64", "linux(1)/amd64"));
+}
+
 TEST(Reference, Normalizes) {
   struct Case {
     const char* text;

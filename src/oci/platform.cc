@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
@@ -163,6 +165,33 @@ std::vector<Platform> Served(const Platform& platform) {
   return out;
 }
 
+// "major.minor.build[.revision]" of Windows.
+struct WindowsVersion {
+  int major = 0, minor = 0, build = 0;
+};
+std::optional<WindowsVersion> ParseWindowsVersion(absl::string_view text) {
+  const std::vector<absl::string_view> parts = absl::StrSplit(text, '.');
+  WindowsVersion version;
+  if (parts.size() < 3 || !absl::SimpleAtoi(parts[0], &version.major) || !absl::SimpleAtoi(parts[1], &version.minor) ||
+      !absl::SimpleAtoi(parts[2], &version.build)) {
+    return std::nullopt;
+  }
+  return version;
+}
+
+// Whether Windows of one version runs containers made for another: since Server 2022 every release runs those from the last
+// long-term one before it on; older ones run their own build's only.
+bool WindowsServes(const std::string& wanted, const std::string& candidate) {
+  constexpr int kServer2022 = 20348, kServer2025 = 26100;
+  const std::optional<WindowsVersion> host = ParseWindowsVersion(wanted);
+  if (!host.has_value() || candidate.empty()) return true;
+  const WindowsVersion image = ParseWindowsVersion(candidate).value_or(WindowsVersion());
+  if (host->major != image.major || host->minor != image.minor) return false;
+  if (host->build < kServer2022) return host->build == image.build;
+  const int oldest = host->build > kServer2025 ? kServer2025 : kServer2022;
+  return oldest <= image.build && image.build <= host->build;
+}
+
 }  // namespace
 
 Platform HostPlatform() {
@@ -244,8 +273,12 @@ std::string FormatPlatform(const Platform& platform, bool with_version) {
 
 int PlatformRank(const Platform& wanted, const Platform& candidate) {
   const Platform want = Normalize(wanted);
-  const Platform have = Normalize(candidate);
+  Platform have = Normalize(candidate);
   if (want.os != have.os) return -1;
+  if (want.os == "windows") {
+    if (!WindowsServes(want.os_version, have.os_version)) return -1;
+    std::erase(have.os_features, "win32k");  // says nothing about what the image needs
+  }
   if (!std::includes(want.os_features.begin(), want.os_features.end(), have.os_features.begin(), have.os_features.end())) return -1;
   const std::vector<Platform> served = Served(want);
   for (std::size_t i = 0; i < served.size(); ++i) {

@@ -31,7 +31,7 @@ Platform Normalize(Platform platform);
 std::string FormatPlatform(const Platform& platform, bool with_version = false);
 
 // How well an image of platform `candidate` serves `wanted`: 0 is exact, higher is worse (arm/v6 serves arm/v7, 386 serves
-// amd64 as the last resort, as in containerd), -1 is not at all.
+// amd64 as the last resort, as in containerd), -1 is not at all. Versions count for Windows alone.
 int PlatformRank(const Platform& wanted, const Platform& candidate);
 
 }  // namespace cachalot::oci
