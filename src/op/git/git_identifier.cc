@@ -135,6 +135,8 @@ std::string GitIdentifier::Redacted() const {
   if (at == std::string::npos || at < authority) return remote;
   const std::size_t colon = remote.find(':', authority);
   if (colon < at) return absl::StrCat(remote.substr(0, authority), "xxxxx:xxxxx", remote.substr(at));
+  // Over ssh a user's name alone is part of the address; over http it may be a token.
+  if (absl::StartsWith(remote, "ssh://")) return remote;
   return absl::StrCat(remote.substr(0, authority), "xxxxx", remote.substr(at));
 }
 

@@ -55,6 +55,8 @@ TEST(GitIdentifierTest, RefusesWhatMakesNoSense) {
 TEST(GitIdentifierTest, HidesCredentials) {
   EXPECT_EQ(Parse("git://x", {{"git.fullurl", "https://user:secret@example.com/a@b"}}).Redacted(), "https://xxxxx:xxxxx@example.com/a@b");
   EXPECT_EQ(Parse("git://x", {{"git.fullurl", "https://example.com/a@b"}}).Redacted(), "https://example.com/a@b");
+  EXPECT_EQ(Parse("git://x", {{"git.fullurl", "https://token@example.com/a"}}).Redacted(), "https://xxxxx@example.com/a");
+  EXPECT_EQ(Parse("git://x", {{"git.fullurl", "ssh://git@example.com/a"}}).Redacted(), "ssh://git@example.com/a");
 }
 
 TEST(GitIdentifierTest, KeyCoversWhatShapesTheTree) {
