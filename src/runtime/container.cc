@@ -89,6 +89,10 @@ void ToolProcess::Kill() {
   }
 }
 
+absl::Status ToolProcess::AwaitStart(const CancelToken& cancel) {
+  return Annotate(Tool::AwaitFile(parts_.started_file, child_, cancel), parts_.name);
+}
+
 absl::StatusOr<ExitStatus> ToolProcess::Wait(const CancelToken& cancel) {
   if (result_.has_value()) return *result_;
   if (absl::Status status = child_.AwaitEnd(cancel); !status.ok()) {
@@ -151,7 +155,7 @@ ToolContainer::~ToolContainer() {
 
 absl::StatusOr<std::unique_ptr<Process>> ToolContainer::Exec(const ProcessSpec& process, Streams streams, const CancelToken& cancel) {
   if (process.args.empty()) return absl::InvalidArgumentError("exec: no arguments");
-  RETURN_IF_ERROR(parts_.tool->AwaitStarted(parts_.id, init_->child(), cancel));
+  RETURN_IF_ERROR(init_->AwaitStart(cancel));
   ProcessSpec merged = process;
   if (merged.env.empty()) merged.env = parts_.process.env;
   if (merged.cwd.empty()) merged.cwd = parts_.process.cwd;
@@ -162,8 +166,9 @@ absl::StatusOr<std::unique_ptr<Process>> ToolContainer::Exec(const ProcessSpec& 
   std::string directory = absl::StrCat(bundle_.path(), "/exec-", RandomId());
   RETURN_IF_ERROR(os::MakeDirectories(directory, 0700));
   RETURN_IF_ERROR(os::WriteFileAtomic(directory + "/process.json", ProcessConfig(merged, user, parts_.privileged, parts_.apparmor_profile), 0600));
-  std::vector<std::string> arguments = {"exec", "--process", directory + "/process.json"};
   ToolProcess::Parts process_parts;
+  process_parts.started_file = directory + "/pid";
+  std::vector<std::string> arguments = {"exec", "--process", directory + "/process.json", "--pid-file", process_parts.started_file};
   process_parts.tool = parts_.tool;
   process_parts.name = absl::StrCat("a process in container ", parts_.id);
   process_parts.log = directory + "/log.json";

@@ -44,18 +44,19 @@ class ToolProcess final : public Process {
     std::shared_ptr<Tool> tool;
     std::string name;  // for error messages
     std::string log;
+    std::string started_file;            // is there once the process runs
     std::unique_ptr<Terminal> terminal;  // or null
     std::optional<os::Cgroup> cgroup;    // of the whole container, for its first process alone
   };
   ToolProcess(os::ChildProcess child, Parts parts);
   ~ToolProcess() override;
 
+  absl::Status AwaitStart(const CancelToken& cancel) override;
   absl::StatusOr<ExitStatus> Wait(const CancelToken& cancel) override;
   absl::Status Signal(int signal) override;
   absl::Status Resize(int rows, int columns) override;
 
   void Kill();
-  const os::ChildProcess& child() const { return child_; }
 
  private:
   absl::StatusOr<ExitStatus> Finish();

@@ -221,6 +221,7 @@ class CrunRuntime final : public Runtime {
     process.tool = tool_;
     process.name = absl::StrCat("container ", spec.id);
     process.log = path + "/log.json";
+    process.started_file = tool_->StartedFile(spec.id);
     process.cgroup = cgroup;
     std::vector<std::string> arguments = {"run", "--bundle", path};
     ASSIGN_OR_RETURN(process.terminal, Attach(spec.process, streams, path, *tool_, arguments));

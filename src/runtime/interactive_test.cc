@@ -125,6 +125,24 @@ TEST_F(InteractiveTest, AddedProcessIsKilledAlone) {
   EXPECT_EQ(container->init().Wait({})->code, 0);
 }
 
+TEST_F(InteractiveTest, AddedProcessTakesSignalsOnceStarted) {
+  std::unique_ptr<Container> container = StartSleeping();
+  ASSERT_NE(container, nullptr);
+  EXPECT_TRUE(container->init().AwaitStart({}).ok());
+  ProcessSpec process;
+  process.args = {"sleep", "1000"};
+  absl::StatusOr<std::unique_ptr<Process>> added = container->Exec(process, {}, {});
+  ASSERT_TRUE(added.ok()) << added.status();
+  ASSERT_TRUE((*added)->AwaitStart({}).ok());
+  EXPECT_TRUE((*added)->Signal(SIGTERM).ok());
+  EXPECT_EQ((*added)->Wait({})->code, 128 + SIGTERM);
+  EXPECT_EQ((*added)->AwaitStart({}).ok(), true);  // it has run
+  process.args = {"no-such-program"};
+  added = container->Exec(process, {}, {});
+  ASSERT_TRUE(added.ok()) << added.status();
+  EXPECT_EQ((*added)->AwaitStart({}).code(), absl::StatusCode::kFailedPrecondition);
+}
+
 TEST_F(InteractiveTest, AddedProcessMayHaveATerminal) {
   std::unique_ptr<Container> container = StartSleeping();
   ASSERT_NE(container, nullptr);

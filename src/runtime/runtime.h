@@ -88,6 +88,8 @@ class Process {
   // that does not exist or is not executable is no error: the runtime says why on the error stream, and the code is 127 or 126 (1 when
   // only execve(2) itself finds out: a missing interpreter, an unknown format).
   virtual absl::StatusOr<ExitStatus> Wait(const CancelToken& cancel) = 0;
+  // Waits until it runs: signals reach it from then on. FAILED_PRECONDITION when it has ended; why is Wait's to tell.
+  virtual absl::Status AwaitStart(const CancelToken& cancel) = 0;
   virtual absl::Status Signal(int signal) = 0;
   virtual absl::Status Resize(int rows, int columns) = 0;
 };

@@ -13,6 +13,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
 #include "base/log.h"
+#include "base/path.h"
 #include "base/status.h"
 #include "base/status_macros.h"
 #include "os/file.h"
@@ -78,11 +79,13 @@ os::Command Tool::MakeCommand(const std::string& log, std::vector<std::string> a
   return command;
 }
 
-absl::Status Tool::AwaitStarted(const std::string& id, const os::ChildProcess& init, const CancelToken& cancel) const {
-  const std::string directory = absl::StrCat(root_, "/", id), file = directory + (is_crun_ ? "/status" : "/state.json");
+std::string Tool::StartedFile(const std::string& id) const { return absl::StrCat(root_, "/", id, is_crun_ ? "/status" : "/state.json"); }
+
+absl::Status Tool::AwaitFile(const std::string& file, const os::ChildProcess& process, const CancelToken& cancel) {
+  const std::string directory = DirName(file), parent = DirName(directory);
   UniqueFd watch(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK)), wake(::eventfd(0, EFD_CLOEXEC));
   if (!watch.valid() || !wake.valid()) return ErrnoError("inotify");
-  if (::inotify_add_watch(watch.get(), root_.c_str(), IN_CREATE) < 0) return ErrnoError(absl::StrCat("watch ", root_));
+  if (::inotify_add_watch(watch.get(), parent.c_str(), IN_CREATE) < 0) return ErrnoError(absl::StrCat("watch ", parent));
   CancelToken::Registration registration = cancel.OnCancel([&] {
     std::uint64_t one = 1;
     (void)!::write(wake.get(), &one, sizeof one);
@@ -90,10 +93,10 @@ absl::Status Tool::AwaitStarted(const std::string& id, const os::ChildProcess& i
   while (true) {
     (void)::inotify_add_watch(watch.get(), directory.c_str(), IN_CREATE | IN_MOVED_TO);
     if (Exists(file)) return absl::OkStatus();
-    struct pollfd events[3] = {{watch.get(), POLLIN, 0}, {init.pidfd(), POLLIN, 0}, {wake.get(), POLLIN, 0}};
+    struct pollfd events[3] = {{watch.get(), POLLIN, 0}, {process.pidfd(), POLLIN, 0}, {wake.get(), POLLIN, 0}};
     if (::poll(events, 3, -1) < 0 && errno != EINTR) return ErrnoError("poll");
     if (events[2].revents != 0) return cancel.status();
-    if (events[1].revents != 0) return absl::FailedPreconditionError(absl::StrCat("container ", id, " has stopped"));
+    if (events[1].revents != 0) return absl::FailedPreconditionError("it has stopped");
     char buffer[4096];
     while (::read(watch.get(), buffer, sizeof buffer) > 0) {
     }

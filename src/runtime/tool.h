@@ -23,8 +23,10 @@ class Tool {
   os::Command MakeCommand(const std::string& log, std::vector<std::string> arguments) const;
   absl::StatusOr<os::ChildProcess> Spawn(const os::Command& command) { return spawner_->Spawn(command); }
 
-  // Waits until the program says that the container runs, or `init`, which runs it, has ended.
-  absl::Status AwaitStarted(const std::string& id, const os::ChildProcess& init, const CancelToken& cancel) const;
+  // The file that is there once the program says that the container runs.
+  std::string StartedFile(const std::string& id) const;
+  // Waits until `file` is there, whose directory may come into being meanwhile. FAILED_PRECONDITION when `process` ends first.
+  static absl::Status AwaitFile(const std::string& file, const os::ChildProcess& process, const CancelToken& cancel);
   // The last error in a log of the program's own, or "" when there is none.
   std::string LastError(const std::string& log) const;
   // Removes what the program keeps of a container that is gone.
