@@ -20,6 +20,7 @@
 #include "op/git/git_refs.h"
 #include "op/http_resource.h"
 #include "op/image_resolver.h"
+#include "op/kept_trees.h"
 #include "op/layer_fetcher.h"
 
 namespace cachalot::build {
@@ -49,6 +50,7 @@ absl::StatusOr<solver::ResultPtr> SolveNested(std::shared_ptr<BuildCore> core, c
 
 BuildRun::~BuildRun() {
   if (gateway_ != nullptr) gateway_->Close();
+  if (kept_trees_ != nullptr) kept_trees_->Close();
   // So that no worker of the solver is the last to hold the build's job.
   auto nested = nested_->Lock();
   nested.Wait([](int count) { return count == 0; });
@@ -88,6 +90,7 @@ absl::Status BuildRun::Prepare() {
   }
   const std::shared_ptr<registry::Credentials> credentials = environment->session == nullptr ? nullptr : environment->session->credentials();
   environment->progress = progress_;
+  if (request_.definition.empty()) environment->kept_trees = kept_trees_ = std::make_shared<op::KeptTrees>();
   environment->images = std::make_shared<op::ImageResolver>(parts_.registry, parts_.blobs, credentials);
   environment->layers = std::make_shared<op::LayerFetcher>(parts_.registry, parts_.clock, credentials, progress_);
   environment->cgroup_parent = config_.cgroup_parent;

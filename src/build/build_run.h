@@ -70,6 +70,7 @@ class BuildRun {
   Entitlements entitlements_;
   std::shared_ptr<BuildCore> core_;
   std::shared_ptr<Gateway> gateway_;
+  std::shared_ptr<op::KeptTrees> kept_trees_;                                      // null without a frontend
   const std::shared_ptr<Guarded<int>> nested_ = std::make_shared<Guarded<int>>();  // graphs that operations are solving
 };
 

@@ -63,6 +63,9 @@ ErrorDetails DetailsOf(const absl::Status& status) {
   details.op = PayloadOf(status, kOpPayload);
   details.exit_code = op::GetNumber(status, op::kExitCodePayload);
   details.file_action = op::GetNumber(status, op::kFileActionPayload);
+  details.content_input = op::GetNumber(status, op::kContentInputPayload);
+  details.input_ids = op::GetIds(status, op::kInputTreesPayload);
+  details.mount_ids = op::GetIds(status, op::kWorkTreesPayload);
   if (const std::string text = PayloadOf(status, kDescriptionPayload); !text.empty()) {
     details.description = Json::parse(text, nullptr, false).get<std::map<std::string, std::string>>();
   }

@@ -22,8 +22,11 @@ struct ErrorDetails {
   std::string vertex;  // digest of the failed vertex, empty when the failure belongs to none
   std::string op;      // serialized pb.Op of it
   std::map<std::string, std::string> description;
-  std::optional<int> exit_code;            // of the failed process
-  std::optional<int> file_action;          // index of the failed file action
+  std::optional<int> exit_code;      // of the failed process
+  std::optional<int> file_action;    // index of the failed file action
+  std::optional<int> content_input;  // index of the input whose content could not be digested
+  // Of trees that frontends can mount, where they have one: the inputs of the failed operation, and what it worked in.
+  std::vector<std::string> input_ids, mount_ids;
   std::vector<SourceExcerpt> sources;      // where the failed step is written: a step with several places, the last given first
   std::vector<std::string> deny_messages;  // what the client's policy said about a source that it denied
 };

@@ -117,7 +117,11 @@ void AddBuildDetails(google::rpc::Status& status, const build::ErrorDetails& det
       solve.mutable_description()->insert(details.description.begin(), details.description.end());
       if (details.file_action.has_value()) {
         solve.mutable_file()->set_index(*details.file_action);
+      } else if (details.content_input.has_value()) {
+        solve.mutable_cache()->set_index(*details.content_input);
       }
+      solve.mutable_inputids()->Assign(details.input_ids.begin(), details.input_ids.end());
+      solve.mutable_mountids()->Assign(details.mount_ids.begin(), details.mount_ids.end());
       AddDetail(status, "errdefs.Solve", solve);
     }
   }

@@ -29,6 +29,7 @@ class ExecSlots;
 class GitRefs;
 class HttpResources;
 class ImageResolver;
+class KeptTrees;
 class LayerFetcher;
 
 // The engine's parts; all outlive every operation.
@@ -59,6 +60,7 @@ struct Environment {
   std::shared_ptr<GitRefs> git_refs;
   oci::Platform platform;  // for vertices that name none
   std::string cgroup_parent;
+  std::shared_ptr<KeptTrees> kept_trees;  // null: nobody asks for the trees of failed operations
   // Solves a nested graph of this build (LLB's build operation).
   std::function<absl::StatusOr<solver::ResultPtr>(const llb::Definition&, const CancelToken&)> solve_nested;
 };

@@ -47,10 +47,9 @@ ExecMounts::~ExecMounts() { Unmount(); }
 
 void ExecMounts::Unmount() {
   points_.clear();
-  trees_.clear();
+  mounted_.clear();
   sockets_.clear();
   caches_.clear();
-  dropped_.clear();
   if (secrets_dir_.empty()) return;
   if (absl::Status status = os::Unmount(secrets_dir_); !status.ok()) LogWarning("secrets stay mounted: ", status.message());
   ::rmdir(secrets_dir_.c_str());
@@ -61,21 +60,29 @@ std::string ExecMounts::DestinationOf(const llb::Mount& mount) const {
   return absl::StartsWith(mount.dest, "/") ? mount.dest : RootedPath(JoinPath(cwd_, mount.dest));
 }
 
-absl::Status ExecMounts::Prepare(const llb::ExecOp& op, const std::vector<solver::ResultPtr>& inputs, const CancelToken& cancel) {
-  cwd_ = op.meta.cwd;
-  for (const llb::Mount& mount : op.mounts) {
-    if (mount.dest == "/" && mount.type != llb::MountType::kBind) return absl::InvalidArgumentError("invalid mount type for /");
+absl::Status ExecMounts::Add(const llb::Mount& mount, int index, const solver::ResultPtr& input, const CancelToken& cancel) {
+  if (mount.dest == "/" && mount.type != llb::MountType::kBind) return absl::InvalidArgumentError("invalid mount type for /");
+  switch (mount.type) {
+    case llb::MountType::kTmpfs: AddTmpfs(mount); return absl::OkStatus();
+    case llb::MountType::kSecret: return AddSecret(mount, cancel);
+    case llb::MountType::kSsh: return AddSsh(mount, cancel);
+    case llb::MountType::kBind:
+    case llb::MountType::kCache: break;
+  }
+  Tree tree{index, mount.output, nullptr, nullptr, ""};
+  RETURN_IF_ERROR(mount.type == llb::MountType::kCache ? AddCache(mount, tree, input, cancel) : AddTree(mount, tree, input));
+  trees_.push_back(std::move(tree));
+  return absl::OkStatus();
+}
+
+absl::Status ExecMounts::Prepare(const std::vector<llb::Mount>& mounts, const std::string& cwd, const std::vector<solver::ResultPtr>& inputs,
+                                 const CancelToken& cancel) {
+  cwd_ = cwd;
+  count_ = mounts.size();
+  for (std::size_t i = 0; i < mounts.size(); ++i) {
+    const llb::Mount& mount = mounts[i];
     if (mount.input >= static_cast<int>(inputs.size())) return absl::InvalidArgumentError(absl::StrCat("missing input ", mount.input));
-    const solver::ResultPtr input = mount.input < 0 ? nullptr : inputs[mount.input];
-    absl::Status status;
-    switch (mount.type) {
-      case llb::MountType::kBind: status = AddTree(mount, input); break;
-      case llb::MountType::kCache: status = AddCache(mount, input, cancel); break;
-      case llb::MountType::kTmpfs: AddTmpfs(mount); break;
-      case llb::MountType::kSecret: status = AddSecret(mount, cancel); break;
-      case llb::MountType::kSsh: status = AddSsh(mount, cancel); break;
-    }
-    RETURN_IF_ERROR(status);
+    RETURN_IF_ERROR(Add(mount, static_cast<int>(i), mount.input < 0 ? nullptr : inputs[mount.input], cancel));
   }
   if (rootfs_.empty()) return absl::InvalidArgumentError("exec without a root file system");
   // Parents before what lies in them.
@@ -100,30 +107,25 @@ absl::Status ExecMounts::AddBind(const llb::Mount& mount, const std::string& dir
   return absl::OkStatus();
 }
 
-absl::Status ExecMounts::AddTree(const llb::Mount& mount, const solver::ResultPtr& input) {
+absl::Status ExecMounts::AddTree(const llb::Mount& mount, Tree& tree, const solver::ResultPtr& input) {
   snapshot::Snapshots& snapshots = *environment_.parts.snapshots;
   const bool is_root = mount.dest == "/";
-  if (mount.readonly && input != nullptr && !is_root) {
-    if (mount.output >= 0) outputs_.push_back({mount.output, input, nullptr});
-    ASSIGN_OR_RETURN(auto tree, snapshots.MountTree(TreeOf(input), true));
-    trees_.push_back(tree);
-    return AddBind(mount, tree->path());
-  }
-  ASSIGN_OR_RETURN(const snapshot::SnapshotPtr active, NewActive(mount, input));
-  if (mount.output >= 0) {
-    outputs_.push_back({mount.output, nullptr, active});
+  const bool readonly = mount.readonly && input != nullptr && !is_root;
+  if (readonly) {
+    tree.unchanged = input;
   } else {
-    dropped_.push_back(active);
+    ASSIGN_OR_RETURN(tree.active, NewActive(mount, input));
   }
-  ASSIGN_OR_RETURN(auto tree, snapshots.MountTree(active, false));
-  trees_.push_back(tree);
-  if (!is_root) return AddBind(mount, tree->path());
-  rootfs_ = tree->path();
+  ASSIGN_OR_RETURN(auto mounted, snapshots.MountTree(readonly ? TreeOf(input) : tree.active, readonly));
+  tree.directory = mounted->path();
+  mounted_.push_back(std::move(mounted));
+  if (!is_root) return AddBind(mount, tree.directory);
+  rootfs_ = tree.directory;
   readonly_rootfs_ = mount.readonly;
   return absl::OkStatus();
 }
 
-absl::Status ExecMounts::AddCache(const llb::Mount& mount, const solver::ResultPtr& input, const CancelToken& cancel) {
+absl::Status ExecMounts::AddCache(const llb::Mount& mount, Tree& tree, const solver::ResultPtr& input, const CancelToken& cancel) {
   snapshot::Snapshots& snapshots = *environment_.parts.snapshots;
   ASSIGN_OR_RETURN(const snapshot::SnapshotPtr parent, CommittedTreeOf(input, snapshots));
   const std::string key = parent == nullptr ? CacheName(mount) : absl::StrCat(CacheName(mount), ":", parent->id());
@@ -135,10 +137,12 @@ absl::Status ExecMounts::AddCache(const llb::Mount& mount, const solver::ResultP
     label.record_type = "exec.cachemount";
     ASSIGN_OR_RETURN(lease, environment_.parts.named_trees->Acquire(key, mount.cache.sharing, parent, label, cancel));
   }
-  if (mount.output >= 0 && input != nullptr) outputs_.push_back({mount.output, input, nullptr});
-  ASSIGN_OR_RETURN(auto tree, snapshots.MountTree(lease->snapshot(), false));
-  trees_.push_back(tree);
-  return AddBind(mount, tree->path());
+  tree.unchanged = input;
+  if (input == nullptr) tree.output = -1;
+  ASSIGN_OR_RETURN(auto mounted, snapshots.MountTree(lease->snapshot(), false));
+  tree.directory = mounted->path();
+  mounted_.push_back(std::move(mounted));
+  return AddBind(mount, tree.directory);
 }
 
 void ExecMounts::AddTmpfs(const llb::Mount& mount) {
@@ -193,21 +197,34 @@ absl::Status ExecMounts::AddSsh(const llb::Mount& mount, const CancelToken& canc
   return absl::OkStatus();
 }
 
+absl::StatusOr<solver::ResultPtr> ExecMounts::Commit(const Tree& tree) {
+  if (tree.active == nullptr) return tree.unchanged;
+  absl::StatusOr<snapshot::SnapshotPtr> committed = environment_.parts.snapshots->Commit(tree.active);
+  if (!committed.ok()) return Annotate(committed.status(), absl::StrCat("error committing ", tree.active->id()));
+  return std::make_shared<TreeResult>(*std::move(committed));
+}
+
 absl::StatusOr<std::vector<solver::ResultPtr>> ExecMounts::CommitOutputs() {
   Unmount();
   std::vector<solver::ResultPtr> results;
-  for (Output& output : outputs_) {
-    if (results.size() <= static_cast<std::size_t>(output.index)) results.resize(output.index + 1);
-    solver::ResultPtr& result = results[output.index];
-    if (output.active == nullptr) {
-      result = output.unchanged;
-      continue;
-    }
-    absl::StatusOr<snapshot::SnapshotPtr> committed = environment_.parts.snapshots->Commit(output.active);
-    if (!committed.ok()) return Annotate(committed.status(), absl::StrCat("error committing ", output.active->id()));
-    result = std::make_shared<TreeResult>(*std::move(committed));
+  for (const Tree& tree : trees_) {
+    if (tree.output < 0) continue;
+    if (results.size() <= static_cast<std::size_t>(tree.output)) results.resize(tree.output + 1);
+    ASSIGN_OR_RETURN(results[tree.output], Commit(tree));
   }
   return results;
+}
+
+std::vector<solver::ResultPtr> ExecMounts::CommitAll() {
+  Unmount();
+  std::vector<solver::ResultPtr> results(count_);
+  for (const Tree& tree : trees_) results.at(tree.mount) = Commit(tree).value_or(nullptr);
+  return results;
+}
+
+std::string ExecMounts::DirectoryOf(int mount) const {
+  const auto tree = std::find_if(trees_.begin(), trees_.end(), [&](const Tree& t) { return t.mount == mount; });
+  return tree == trees_.end() ? "" : tree->directory;
 }
 
 }  // namespace cachalot::op

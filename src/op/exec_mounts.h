@@ -24,40 +24,49 @@ class ExecMounts {
   ~ExecMounts();
   ExecMounts(const ExecMounts&) = delete;
 
-  // Inputs are materialized. `op` and `inputs` outlive this.
-  absl::Status Prepare(const llb::ExecOp& op, const std::vector<solver::ResultPtr>& inputs, const CancelToken& cancel);
+  // Inputs are materialized. Destinations may be relative to `cwd`.
+  absl::Status Prepare(const std::vector<llb::Mount>& mounts, const std::string& cwd, const std::vector<solver::ResultPtr>& inputs,
+                       const CancelToken& cancel);
   // Ends the use of the mounts and commits what changed: one result per output.
   absl::StatusOr<std::vector<solver::ResultPtr>> CommitOutputs();
+  // The same after a failure: one result per mount, with what was written there or, for caches, its input. Null for what has no tree,
+  // or could not be committed.
+  std::vector<solver::ResultPtr> CommitAll();
 
+  // The directory with the tree of a mount, by its index: without the mount's selector, and empty when it has none.
+  std::string DirectoryOf(int mount) const;
   const std::string& rootfs() const { return rootfs_; }
   bool readonly_rootfs() const { return readonly_rootfs_; }
   const std::vector<runtime::MountPoint>& points() const { return points_; }
 
  private:
-  struct Output {
-    int index;
+  struct Tree {
+    int mount, output;             // indices; output -1 for none
     solver::ResultPtr unchanged;   // the input itself, or
     snapshot::SnapshotPtr active;  // what was written
+    std::string directory;
   };
-  absl::Status AddTree(const llb::Mount& mount, const solver::ResultPtr& input);
-  absl::Status AddCache(const llb::Mount& mount, const solver::ResultPtr& input, const CancelToken& cancel);
+  absl::Status Add(const llb::Mount& mount, int index, const solver::ResultPtr& input, const CancelToken& cancel);
+  absl::Status AddTree(const llb::Mount& mount, Tree& tree, const solver::ResultPtr& input);
+  absl::Status AddCache(const llb::Mount& mount, Tree& tree, const solver::ResultPtr& input, const CancelToken& cancel);
   void AddTmpfs(const llb::Mount& mount);
   absl::Status AddSecret(const llb::Mount& mount, const CancelToken& cancel);
   absl::Status AddSsh(const llb::Mount& mount, const CancelToken& cancel);
   absl::Status AddBind(const llb::Mount& mount, const std::string& directory);
   absl::StatusOr<snapshot::SnapshotPtr> NewActive(const llb::Mount& mount, const solver::ResultPtr& parent);
+  absl::StatusOr<solver::ResultPtr> Commit(const Tree& tree);
   std::string DestinationOf(const llb::Mount& mount) const;
   void Unmount();
 
   const Environment& environment_;
   const std::string description_;
   std::string cwd_;
+  std::size_t count_ = 0;  // of mounts
   std::string rootfs_;
   bool readonly_rootfs_ = false;
   std::vector<runtime::MountPoint> points_;
-  std::vector<Output> outputs_;
-  std::vector<std::shared_ptr<snapshot::MountedTree>> trees_;
-  std::vector<snapshot::SnapshotPtr> dropped_;  // active, without an output
+  std::vector<Tree> trees_;
+  std::vector<std::shared_ptr<snapshot::MountedTree>> mounted_;
   std::map<std::string, NamedTrees::LeasePtr> caches_;
   std::vector<std::unique_ptr<session::Session::SshSocket>> sockets_;
   std::string secrets_dir_;  // a tmpfs

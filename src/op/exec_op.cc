@@ -15,16 +15,12 @@
 #include "op/errors.h"
 #include "op/exec_mounts.h"
 #include "op/exec_slots.h"
+#include "op/kept_trees.h"
 #include "op/log_pump.h"
+#include "op/process_environment.h"
 
 namespace cachalot::op {
 namespace {
-
-constexpr char kDefaultPath[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-bool HasVariable(const std::vector<std::string>& env, absl::string_view name) {
-  return std::any_of(env.begin(), env.end(), [&](const std::string& entry) { return absl::StartsWith(entry, absl::StrCat(name, "=")); });
-}
 
 void AddProxy(const llb::ProxyEnv& proxy, std::vector<std::string>& env) {
   const std::pair<const char*, const std::string*> variables[] = {{"HTTP_PROXY", &proxy.http_proxy},
@@ -41,6 +37,15 @@ void AddProxy(const llb::ProxyEnv& proxy, std::vector<std::string>& env) {
 
 bool IsBeneathAnother(const std::string& path, const std::vector<std::string>& paths) {
   return std::any_of(paths.begin(), paths.end(), [&](const std::string& other) { return other != path && IsBeneath(path, other); });
+}
+
+std::vector<solver::ResultPtr> InputsOfMounts(const llb::ExecOp& op, const std::vector<solver::ResultPtr>& inputs) {
+  std::vector<solver::ResultPtr> results;
+  for (const llb::Mount& mount : op.mounts) {
+    const bool has_input = mount.input >= 0 && mount.input < static_cast<int>(inputs.size());
+    results.push_back(has_input ? inputs[mount.input] : nullptr);
+  }
+  return results;
 }
 
 }  // namespace
@@ -121,19 +126,11 @@ absl::StatusOr<std::string> ExecOperation::ContentDigest(int index, const solver
     selector.path = path;
     selector.follow_links = true;
   }
-  return DigestSelected(*environment_, selectors, input, context.cancel);
-}
-
-absl::StatusOr<std::vector<std::string>> ExecOperation::SecretVariables(const CancelToken& cancel) const {
-  std::vector<std::string> variables;
-  for (const llb::SecretEnv& secret : op_.secret_env) {
-    if (secret.id.empty()) return absl::InvalidArgumentError(absl::StrCat("secret ID missing for \"", secret.name, "\" environment variable"));
-    ASSIGN_OR_RETURN(const session::SessionPtr session, SessionFor(*environment_, "", cancel));
-    absl::StatusOr<std::string> value = session->Secret(secret.id, cancel);
-    if (!value.ok() && !(secret.optional && absl::IsNotFound(value.status()))) return value.status();
-    variables.push_back(absl::StrCat(secret.name, "=", value.ok() ? *value : ""));
-  }
-  return variables;
+  absl::StatusOr<std::string> digest = DigestSelected(*environment_, selectors, input, context.cancel);
+  if (digest.ok()) return digest;
+  absl::Status status = digest.status();
+  AttachContentInput(*environment_, index, input, status);
+  return status;
 }
 
 absl::StatusOr<runtime::DeviceEdits> ExecOperation::Devices() const {
@@ -158,8 +155,8 @@ absl::StatusOr<runtime::ContainerSpec> ExecOperation::DescribeContainer(const Ex
   spec.process.user = op_.meta.user;
   for (const llb::Ulimit& limit : op_.meta.ulimits) spec.process.rlimits.push_back({limit.name, limit.soft, limit.hard});
   if (op_.meta.proxy.has_value()) AddProxy(*op_.meta.proxy, spec.process.env);
-  if (!HasVariable(spec.process.env, "PATH")) spec.process.env.push_back(kDefaultPath);
-  ASSIGN_OR_RETURN(const std::vector<std::string> secrets, SecretVariables(cancel));
+  AddDefaultVariable("PATH", kDefaultPath, spec.process.env);
+  ASSIGN_OR_RETURN(const std::vector<std::string> secrets, SecretVariables(*environment_, op_.secret_env, cancel));
   spec.process.env.insert(spec.process.env.end(), secrets.begin(), secrets.end());
   if (!op_.meta.hostname.empty()) spec.hostname = op_.meta.hostname;
   for (const llb::HostIp& host : op_.meta.extra_hosts) spec.extra_hosts.emplace_back(host.host, host.ip);
@@ -202,9 +199,17 @@ absl::StatusOr<std::vector<solver::ResultPtr>> ExecOperation::Run(const std::vec
   ASSIGN_OR_RETURN(const std::shared_ptr<void> slot, environment_->parts.exec_slots->Acquire(context.cancel));
   RETURN_IF_ERROR(MaterializeAll(*environment_, inputs, context.cancel));
   ExecMounts mounts(*environment_, vertex_->Name());
-  RETURN_IF_ERROR(mounts.Prepare(op_, inputs, context.cancel));
-  RETURN_IF_ERROR(RunProcess(mounts, context));
-  return mounts.CommitOutputs();
+  absl::Status status = mounts.Prepare(op_.mounts, op_.meta.cwd, inputs, context.cancel);
+  if (status.ok()) status = RunProcess(mounts, context);
+  if (status.ok()) return mounts.CommitOutputs();
+  if (environment_->kept_trees == nullptr || context.cancel.cancelled()) return status;
+  const std::vector<solver::ResultPtr> used = InputsOfMounts(op_, inputs);
+  std::vector<solver::ResultPtr> left = mounts.CommitAll();
+  for (std::size_t i = 0; i < left.size(); ++i) {
+    if (left[i] == nullptr) left[i] = used[i];
+  }
+  AttachTrees(*environment_, used, left, status);
+  return status;
 }
 
 }  // namespace cachalot::op

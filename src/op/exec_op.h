@@ -28,7 +28,6 @@ class ExecOperation : public solver::Operation {
   absl::StatusOr<std::vector<InputUse>> UsesOfInputs() const;
   absl::StatusOr<runtime::DeviceEdits> Devices() const;
   absl::StatusOr<runtime::ContainerSpec> DescribeContainer(const ExecMounts& mounts, const CancelToken& cancel) const;
-  absl::StatusOr<std::vector<std::string>> SecretVariables(const CancelToken& cancel) const;
   absl::Status RunProcess(const ExecMounts& mounts, const solver::OpContext& context) const;
   const oci::Platform& platform() const { return vertex_->platform.has_value() ? *vertex_->platform : environment_->platform; }
 

@@ -103,9 +103,22 @@ absl::Status FileActions::Evaluate(int action) {
   } else if (status.ok()) {
     value.work = *std::move(work);
   }
-  if (!status.ok() && !GetNumber(status, kFileActionPayload).has_value()) SetNumber(status, kFileActionPayload, action);
   value.done = status.ok();
+  if (!status.ok() && failed_ < 0) {
+    SetNumber(status, kFileActionPayload, action);
+    failed_ = action;
+    if (work.ok()) failed_work_ = *std::move(work);
+  }
   return status;
+}
+
+std::vector<solver::ResultPtr> FileActions::CommitFailed() {
+  std::vector<solver::ResultPtr> results(op_.actions.size());
+  if (failed_ < 0) return results;
+  if (failed_work_ != nullptr) results[failed_] = Commit(std::move(failed_work_)).value_or(nullptr);
+  const int secondary = op_.actions[failed_].secondary_input;
+  if (secondary >= input_count_) results[secondary - input_count_] = values_[secondary].result;
+  return results;
 }
 
 absl::StatusOr<std::unique_ptr<FileActions::Work>> FileActions::Begin(int index) {

@@ -24,6 +24,9 @@ class FileActions {
   FileActions(snapshot::Snapshots& snapshots, const llb::FileOp& op, const std::vector<solver::ResultPtr>& inputs, std::string description,
               CancelToken cancel);
   absl::StatusOr<std::vector<solver::ResultPtr>> Run();
+  // After a failure, one result per action: the tree that the failed one worked in, as it left it, and the tree that it read from when
+  // that is another action's. Null for all others.
+  std::vector<solver::ResultPtr> CommitFailed();
 
  private:
   // A tree that is still changed.
@@ -54,6 +57,8 @@ class FileActions {
   const CancelToken cancel_;
   std::vector<Value> values_;  // inputs, then actions
   std::vector<int> uses_;      // of each; outputs and readers count twice
+  int failed_ = -1;            // the action, and its work
+  std::unique_ptr<Work> failed_work_;
 };
 
 // The single actions, on paths as the client gave them.

@@ -10,6 +10,7 @@
 #include "base/status_macros.h"
 #include "op/cache_digest.h"
 #include "op/file_actions.h"
+#include "op/kept_trees.h"
 
 namespace cachalot::op {
 namespace {
@@ -85,13 +86,21 @@ absl::StatusOr<solver::CacheMap> FileOperation::DescribeCache(const solver::OpCo
 }
 
 absl::StatusOr<std::string> FileOperation::ContentDigest(int index, const solver::ResultPtr& input, const solver::OpContext& context) {
-  return DigestSelected(*environment_, Deduplicate(selectors_[index]), input, context.cancel);
+  absl::StatusOr<std::string> digest = DigestSelected(*environment_, Deduplicate(selectors_[index]), input, context.cancel);
+  if (digest.ok()) return digest;
+  absl::Status status = digest.status();
+  AttachContentInput(*environment_, index, input, status);
+  return status;
 }
 
 absl::StatusOr<std::vector<solver::ResultPtr>> FileOperation::Run(const std::vector<solver::ResultPtr>& inputs, const solver::OpContext& context) {
   RETURN_IF_ERROR(MaterializeAll(*environment_, inputs, context.cancel));
   FileActions actions(*environment_->parts.snapshots, op_, inputs, vertex_->Name(), context.cancel);
-  return actions.Run();
+  absl::StatusOr<std::vector<solver::ResultPtr>> outputs = actions.Run();
+  if (outputs.ok() || environment_->kept_trees == nullptr || context.cancel.cancelled()) return outputs;
+  absl::Status status = outputs.status();
+  AttachTrees(*environment_, inputs, actions.CommitFailed(), status);
+  return status;
 }
 
 }  // namespace cachalot::op
