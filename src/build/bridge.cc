@@ -45,7 +45,7 @@ absl::Status NotAnImage(const std::string& ref, const std::string& identifier) {
 
 }  // namespace
 
-absl::StatusOr<std::vector<solver::ResultPtr>> SolveAll(BuildCore& core, const std::vector<llb::RefPtr>& refs) {
+absl::StatusOr<std::vector<solver::ResultPtr>> SolveAll(BuildCore& core, const std::vector<llb::RefPtr>& refs, const CancelToken& cancel) {
   struct Collected {
     std::mutex mutex;
     std::condition_variable all;
@@ -56,7 +56,7 @@ absl::StatusOr<std::vector<solver::ResultPtr>> SolveAll(BuildCore& core, const s
   auto collected = std::make_shared<Collected>();
   collected->missing = refs.size();
   collected->results.resize(refs.size());
-  CancelSource stop(core.cancel());
+  CancelSource stop(cancel);
   for (std::size_t i = 0; i < refs.size(); ++i) {
     core.SolveAsync(refs[i], stop.token(), [collected, i](absl::StatusOr<solver::ResultPtr> result) {
       std::lock_guard lock(collected->mutex);
@@ -114,7 +114,7 @@ absl::StatusOr<llb::FrontendResult> Bridge::Solve(const llb::SolveRequest& reque
     std::vector<llb::RefPtr> refs;
     if (result.ref != nullptr) refs.push_back(result.ref);
     for (const auto& [platform, ref] : result.refs) refs.push_back(ref);
-    RETURN_IF_ERROR(SolveAll(*core_, refs).status());
+    RETURN_IF_ERROR(SolveAll(*core_, refs, core_->cancel()).status());
   }
   return result;
 }
@@ -159,28 +159,28 @@ absl::StatusOr<llb::ResolvedSource> Bridge::ResolveAllowed(const llb::SourceOp& 
   return resolved;
 }
 
-absl::StatusOr<snapshot::SnapshotPtr> Bridge::Files(const llb::RefPtr& ref, solver::ResultPtr& hold) {
+absl::StatusOr<std::unique_ptr<op::SourceTree>> Bridge::Files(const llb::RefPtr& ref, solver::ResultPtr& hold) {
   ASSIGN_OR_RETURN(hold, core_->Solve(ref, core_->cancel()));
   RETURN_IF_ERROR(op::MaterializeAll(*core_->environment(), {hold}, core_->cancel()));
-  return op::TreeOf(hold);
+  return op::SourceTree::Open(*core_->environment()->parts.snapshots, op::TreeOf(hold));
 }
 
 absl::StatusOr<std::string> Bridge::ReadFile(const llb::RefPtr& ref, const std::string& path, std::int64_t offset, std::int64_t length) {
   solver::ResultPtr hold;
-  ASSIGN_OR_RETURN(const snapshot::SnapshotPtr tree, Files(ref, hold));
-  return ReadTreeFile(*core_->environment()->parts.snapshots, tree, path, offset, length);
+  ASSIGN_OR_RETURN(const std::unique_ptr<op::SourceTree> tree, Files(ref, hold));
+  return ReadTreeFile(*tree, path, offset, length);
 }
 
 absl::StatusOr<std::vector<llb::FileStat>> Bridge::ReadDir(const llb::RefPtr& ref, const std::string& path, const std::string& include_pattern) {
   solver::ResultPtr hold;
-  ASSIGN_OR_RETURN(const snapshot::SnapshotPtr tree, Files(ref, hold));
-  return ReadTreeDirectory(*core_->environment()->parts.snapshots, tree, path, include_pattern);
+  ASSIGN_OR_RETURN(const std::unique_ptr<op::SourceTree> tree, Files(ref, hold));
+  return ReadTreeDirectory(*tree, path, include_pattern);
 }
 
 absl::StatusOr<llb::FileStat> Bridge::StatFile(const llb::RefPtr& ref, const std::string& path) {
   solver::ResultPtr hold;
-  ASSIGN_OR_RETURN(const snapshot::SnapshotPtr tree, Files(ref, hold));
-  return StatTreeFile(*core_->environment()->parts.snapshots, tree, path);
+  ASSIGN_OR_RETURN(const std::unique_ptr<op::SourceTree> tree, Files(ref, hold));
+  return StatTreeFile(*tree, path);
 }
 
 }  // namespace cachalot::build

@@ -9,6 +9,7 @@
 #include "build/build_core.h"
 #include "build/provenance/request_trace.h"
 #include "llb/frontend.h"
+#include "op/source_tree.h"
 
 namespace cachalot::build {
 
@@ -35,8 +36,8 @@ class Bridge : public llb::FrontendBridge {
   absl::Status ApplyPolicy(llb::SourceOp& source, const llb::ResolveOptions& options);
   // A source that the policies have let through.
   absl::StatusOr<llb::ResolvedSource> ResolveAllowed(const llb::SourceOp& source, const llb::ResolveOptions& options);
-  // The ref's tree, with its files there.
-  absl::StatusOr<snapshot::SnapshotPtr> Files(const llb::RefPtr& ref, solver::ResultPtr& hold);
+  // The ref's tree, with its files there. It lives while `hold` does.
+  absl::StatusOr<std::unique_ptr<op::SourceTree>> Files(const llb::RefPtr& ref, solver::ResultPtr& hold);
 
   const std::shared_ptr<BuildCore> core_;
   const std::shared_ptr<RequestTrace> trace_;
@@ -44,6 +45,6 @@ class Bridge : public llb::FrontendBridge {
 };
 
 // Solves all refs of a result at once; their trees in the order of the refs.
-absl::StatusOr<std::vector<solver::ResultPtr>> SolveAll(BuildCore& core, const std::vector<llb::RefPtr>& refs);
+absl::StatusOr<std::vector<solver::ResultPtr>> SolveAll(BuildCore& core, const std::vector<llb::RefPtr>& refs, const CancelToken& cancel);
 
 }  // namespace cachalot::build

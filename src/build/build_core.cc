@@ -37,8 +37,9 @@ class BuildRef : public llb::Ref {
 BuildCore::BuildCore(op::EnvironmentPtr environment, Entitlements entitlements, std::unique_ptr<SourcePolicy> policy, solver::Solver& solver,
                      CancelToken cancel)
     : environment_(std::move(environment)),
+      entitlements_(std::move(entitlements)),
       policy_(std::move(policy)),
-      loader_(environment_, std::move(entitlements)),
+      loader_(environment_, entitlements_),
       cancel_(std::move(cancel)),
       cache_(std::make_shared<BuildCache>(environment_, cancel_)),
       job_(solver.NewJob(environment_->progress, cache_)) {}

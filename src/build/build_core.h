@@ -44,9 +44,11 @@ class BuildCore : public std::enable_shared_from_this<BuildCore> {
   BuildCache& cache() { return *cache_; }
   SourcePolicy& policy() { return *policy_; }
   const CancelToken& cancel() const { return cancel_; }
+  const Entitlements& entitlements() const { return entitlements_; }
 
  private:
   const op::EnvironmentPtr environment_;
+  const Entitlements entitlements_;
   const std::unique_ptr<SourcePolicy> policy_;
   VertexLoader loader_;
   const CancelToken cancel_;

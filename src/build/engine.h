@@ -11,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "base/cancel.h"
+#include "build/container.h"
 #include "build/source_verifier.h"
 #include "llb/frontend.h"
 #include "policy/policy.h"
@@ -54,8 +55,8 @@ struct ProgressBatch {
 };
 
 struct BuildRequest {
-  std::string ref;             // chosen by the client, unique
-  std::string session;         // id, or empty
+  std::string ref;                  // chosen by the client, unique
+  std::string session;              // id, or empty
   llb::Definition definition;       // when there is no frontend
   bool scratch_definition = false;  // a definition was given, and it is the empty one
   std::string frontend;
@@ -93,6 +94,11 @@ class GatewayBuild {
   // Refs handed out to this frontend, by the id the wire uses.
   virtual std::string Keep(const llb::RefPtr& ref) = 0;  // empty for null
   virtual absl::StatusOr<llb::RefPtr> Find(const std::string& id) = 0;
+  // Containers live until they are released, or the build ends. ALREADY_EXISTS, NOT_FOUND by their ids.
+  virtual absl::Status NewContainer(ContainerRequest request, const CancelToken& cancel) = 0;
+  virtual absl::StatusOr<ContainerPtr> FindContainer(const std::string& id) = 0;
+  // The error may be that of a process of the container.
+  virtual absl::Status ReleaseContainer(const std::string& id) = 0;
 };
 
 struct WorkerInfo {

@@ -123,13 +123,13 @@ absl::StatusOr<exporting::Source> DescribeResult(const llb::FrontendResult& resu
   return source;
 }
 
-absl::Status SolveResult(BuildCore& core, const llb::FrontendResult& result) { return SolveAll(core, AllRefsOf(result)).status(); }
+absl::Status SolveResult(BuildCore& core, const llb::FrontendResult& result) { return SolveAll(core, AllRefsOf(result), core.cancel()).status(); }
 
 absl::StatusOr<exporting::Source> MakeExportSource(BuildCore& core, const llb::FrontendResult& result) {
   const op::Environment& environment = *core.environment();
   ASSIGN_OR_RETURN(exporting::Source source, DescribeResult(result, environment.platform));
   const std::vector<llb::RefPtr> refs = AllRefsOf(result);
-  ASSIGN_OR_RETURN(const std::vector<solver::ResultPtr> results, SolveAll(core, refs));
+  ASSIGN_OR_RETURN(const std::vector<solver::ResultPtr> results, SolveAll(core, refs, core.cancel()));
   std::map<llb::RefPtr, snapshot::SnapshotPtr> trees;
   for (std::size_t i = 0; i < refs.size(); ++i) {
     ASSIGN_OR_RETURN(trees[refs[i]], op::CommittedTreeOf(results[i], *environment.parts.snapshots));

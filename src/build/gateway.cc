@@ -2,7 +2,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/random_id.h"
+#include "base/status.h"
 #include "base/status_macros.h"
+#include "op/kept_trees.h"
 
 namespace cachalot::build {
 
@@ -28,6 +30,22 @@ absl::StatusOr<llb::RefPtr> Gateway::Find(const std::string& id) {
   return found->second;
 }
 
+absl::Status Gateway::NewContainer(ContainerRequest request, const CancelToken& cancel) {
+  CancelSource either(core_->cancel());
+  const CancelToken::Registration link = cancel.OnCancel([&] { either.Cancel(cancel.status()); });
+  std::vector<FrontendContainers::MountTree> trees;
+  for (const llb::Mount& mount : request.mounts) {
+    FrontendContainers::MountTree& tree = trees.emplace_back();
+    if (mount.result_id.empty()) continue;
+    tree.kept = core_->environment()->kept_trees->Find(mount.result_id);
+    if (tree.kept != nullptr) continue;
+    absl::StatusOr<llb::RefPtr> ref = Find(mount.result_id);
+    if (!ref.ok()) return Annotate(ref.status(), absl::StrCat("failed to find ref ", mount.result_id, " for \"", mount.dest, "\" mount"));
+    tree.ref = *std::move(ref);
+  }
+  return containers_.Create(std::move(request), trees, either.token());
+}
+
 absl::StatusOr<llb::FrontendResult> Gateway::Wait(const CancelToken& cancel) {
   const CancelToken::Registration wake = cancel.OnCancel([this] {
     returned_.Lock();  // so that the waiter is not between its look at the token and its sleep
@@ -40,6 +58,7 @@ absl::StatusOr<llb::FrontendResult> Gateway::Wait(const CancelToken& cancel) {
 }
 
 void Gateway::Close() {
+  containers_.ReleaseAll();
   std::map<std::string, llb::RefPtr> refs;
   refs.swap(*refs_.Lock());
 }

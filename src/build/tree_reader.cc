@@ -5,14 +5,12 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <memory>
 
 #include "absl/strings/str_cat.h"
 #include "base/path.h"
 #include "base/pattern_matcher.h"
 #include "base/status.h"
 #include "base/status_macros.h"
-#include "op/source_tree.h"
 
 namespace cachalot::build {
 namespace {
@@ -61,16 +59,14 @@ absl::StatusOr<struct stat> Find(op::SourceTree& tree, const char* call, const s
 
 }  // namespace
 
-absl::StatusOr<std::string> ReadTreeFile(snapshot::Snapshots& snapshots, const snapshot::SnapshotPtr& tree, const std::string& path,
-                                         std::int64_t offset, std::int64_t length) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<op::SourceTree> source, op::SourceTree::Open(snapshots, tree));
+absl::StatusOr<std::string> ReadTreeFile(op::SourceTree& tree, const std::string& path, std::int64_t offset, std::int64_t length) {
   std::string resolved;
-  ASSIGN_OR_RETURN(const struct stat st, Find(*source, "open", path, resolved));
+  ASSIGN_OR_RETURN(const struct stat st, Find(tree, "open", path, resolved));
   if (!S_ISREG(st.st_mode)) return absl::InvalidArgumentError(absl::StrCat(path, " is not a regular file"));
   if (offset < 0 || length < 0) return absl::InvalidArgumentError(absl::StrCat("invalid range of ", path));
   const std::int64_t end = length == 0 ? st.st_size : std::min<std::int64_t>(st.st_size, offset + length);
   if (end - offset > static_cast<std::int64_t>(kMaxFileBytes)) return absl::ResourceExhaustedError(absl::StrCat(path, " is larger than 64 MiB"));
-  ASSIGN_OR_RETURN(const UniqueFd fd, source->OpenFile(resolved));
+  ASSIGN_OR_RETURN(const UniqueFd fd, tree.OpenFile(resolved));
   std::string data(end > offset ? end - offset : 0, '\0');
   std::size_t done = 0;
   while (done < data.size()) {
@@ -84,32 +80,29 @@ absl::StatusOr<std::string> ReadTreeFile(snapshot::Snapshots& snapshots, const s
   return data;
 }
 
-absl::StatusOr<std::vector<llb::FileStat>> ReadTreeDirectory(snapshot::Snapshots& snapshots, const snapshot::SnapshotPtr& tree,
-                                                             const std::string& path, const std::string& include_pattern) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<op::SourceTree> source, op::SourceTree::Open(snapshots, tree));
+absl::StatusOr<std::vector<llb::FileStat>> ReadTreeDirectory(op::SourceTree& tree, const std::string& path, const std::string& include_pattern) {
   std::string resolved;
-  ASSIGN_OR_RETURN(const struct stat directory, Find(*source, "open", path, resolved));
+  ASSIGN_OR_RETURN(const struct stat directory, Find(tree, "open", path, resolved));
   if (!S_ISDIR(directory.st_mode)) return ErrnoError(absl::StrCat("open ", path), ENOTDIR);
   std::vector<std::string> patterns;
   if (!include_pattern.empty()) patterns.push_back(include_pattern);
   ASSIGN_OR_RETURN(const PatternMatcher matcher, PatternMatcher::Create(patterns));
-  ASSIGN_OR_RETURN(const std::vector<std::string> names, source->List(resolved));
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, tree.List(resolved));
   std::vector<llb::FileStat> entries;
   for (const std::string& name : names) {
     if (!patterns.empty() && !matcher.Matches(name)) continue;
     const std::string child = JoinPath(resolved, name);
-    ASSIGN_OR_RETURN(const struct stat st, source->Lstat(child));
-    ASSIGN_OR_RETURN(llb::FileStat entry, Describe(*source, child, st));
+    ASSIGN_OR_RETURN(const struct stat st, tree.Lstat(child));
+    ASSIGN_OR_RETURN(llb::FileStat entry, Describe(tree, child, st));
     entries.push_back(std::move(entry));
   }
   return entries;
 }
 
-absl::StatusOr<llb::FileStat> StatTreeFile(snapshot::Snapshots& snapshots, const snapshot::SnapshotPtr& tree, const std::string& path) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<op::SourceTree> source, op::SourceTree::Open(snapshots, tree));
+absl::StatusOr<llb::FileStat> StatTreeFile(op::SourceTree& tree, const std::string& path) {
   std::string resolved;
-  ASSIGN_OR_RETURN(const struct stat st, Find(*source, "lstat", path, resolved));
-  return Describe(*source, resolved, st);
+  ASSIGN_OR_RETURN(const struct stat st, Find(tree, "lstat", path, resolved));
+  return Describe(tree, resolved, st);
 }
 
 }  // namespace cachalot::build

@@ -80,4 +80,60 @@ grpc::ServerWriteReactor<Message>* RunStream(const CallContext& context, Work wo
   return call;
 }
 
+// A call with streams both ways. One thread reads, any may write.
+template <typename Incoming, typename Outgoing>
+class BidiCall final : public grpc::ServerBidiReactor<Incoming, Outgoing> {
+ public:
+  explicit BidiCall(const CancelToken& stop) : source_(stop) {}
+  CancelToken cancel() const { return source_.token(); }
+  // Cancels what works on the call, as the client's leaving does.
+  void Stop() { source_.Cancel(); }
+
+  // Waits for the next message; false when the client sends no more, or has gone.
+  bool Read(Incoming* message) {
+    std::unique_lock lock(mutex_);
+    read_ = kPending;
+    this->StartRead(message);
+    changed_.wait(lock, [this] { return read_ != kPending; });
+    return read_ == kDone;
+  }
+  // As StreamCall's.
+  absl::Status Write(const Outgoing& message) {
+    std::lock_guard one_at_a_time(writing_);
+    std::unique_lock lock(mutex_);
+    written_ = kPending;
+    this->StartWrite(&message);
+    changed_.wait(lock, [this] { return written_ != kPending; });
+    return written_ == kDone ? absl::OkStatus() : absl::CancelledError("context canceled");
+  }
+
+  void OnReadDone(bool ok) override { Set(read_, ok); }
+  void OnWriteDone(bool ok) override { Set(written_, ok); }
+  void OnCancel() override { source_.Cancel(); }
+  void OnDone() override { delete this; }
+
+ private:
+  enum Progress { kPending, kDone, kFailed };
+  void Set(Progress& progress, bool ok) {
+    std::lock_guard lock(mutex_);
+    progress = ok ? kDone : kFailed;
+    changed_.notify_all();
+  }
+
+  CancelSource source_;
+  std::mutex writing_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  Progress read_ = kDone, written_ = kDone;
+};
+
+// `work`: grpc::Status(BidiCall<Incoming, Outgoing>&). It returns when no other thread uses the call any more.
+template <typename Incoming, typename Outgoing, typename Work>
+grpc::ServerBidiReactor<Incoming, Outgoing>* RunBidi(const CallContext& context, Work work) {
+  auto* call = new BidiCall<Incoming, Outgoing>(context.stop);
+  call->StartSendInitialMetadata();
+  context.pool->Run([call, work = std::move(work)] { call->Finish(work(*call)); });
+  return call;
+}
+
 }  // namespace cachalot::daemon

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "base/guarded.h"
 #include "base/status_macros.h"
 #include "build/engine.h"
+#include "daemon/fake_container_testing.h"
 #include "os/scratch_testing.h"
 #include "store/local_blobs.h"
 #include "store/schema.h"
@@ -44,6 +46,18 @@ class FakeGateway final : public build::GatewayBuild, public llb::FrontendBridge
       if (id == "ref" + std::to_string(i + 1)) return (*refs)[i];
     }
     return absl::NotFoundError("no such ref: " + id);
+  }
+  absl::Status NewContainer(build::ContainerRequest request, const CancelToken&) override {
+    containers_.Lock()->insert(request.id);
+    return absl::OkStatus();
+  }
+  absl::StatusOr<build::ContainerPtr> FindContainer(const std::string& id) override {
+    if (containers_.Lock()->count(id) > 0) return std::make_shared<FakeContainer>();
+    return absl::NotFoundError("container \"" + id + "\" previously released or not created");
+  }
+  absl::Status ReleaseContainer(const std::string& id) override {
+    containers_.Lock()->erase(id);
+    return absl::OkStatus();
   }
 
   absl::StatusOr<llb::FrontendResult> Solve(const llb::SolveRequest& request) override {
@@ -81,6 +95,7 @@ class FakeGateway final : public build::GatewayBuild, public llb::FrontendBridge
  private:
   std::map<std::string, llb::Definition> inputs_;
   Guarded<std::vector<llb::RefPtr>> refs_;
+  Guarded<std::set<std::string>> containers_;
 };
 
 // Builds whose ref begins with "wait" run until they are cancelled, "fail" ones end with `failure`, all others succeed.

@@ -2,12 +2,15 @@
 
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "base/status_macros.h"
+#include "daemon/exec_stream.h"
 #include "daemon/rpc_error.h"
+#include "daemon/translate_container.h"
 #include "daemon/translate_gateway.h"
 #include "daemon/translate_progress.h"
 #include "daemon/translate_solve.h"
@@ -67,17 +70,23 @@ absl::Status ResolveSourceMeta(llb::FrontendBridge& bridge, const gateway::Resol
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::shared_ptr<build::GatewayBuild>> GatewayService::FindBuild(const std::string& id, const char* method, const CancelToken& cancel) {
+  if (id.empty()) return absl::InvalidArgumentError(absl::StrCat("forwarding ", method, ": no buildid found in context"));
+  auto build = engine_.Gateway(id, cancel);
+  if (!build.ok()) return Annotate(build.status(), absl::StrCat("forwarding ", method));
+  return build;
+}
+
 template <typename Work>
 GatewayService::Unary GatewayService::WithGateway(Context* context, const char* method, Work work) {
   return RunUnary(calls_, [this, id = BuildId(*context), method, work = std::move(work)](const CancelToken& cancel) {
-    if (id.empty()) {
-      return ToGrpcStatus(absl::InvalidArgumentError(absl::StrCat("forwarding ", method, ": no buildid found in context")));
+    const auto build = FindBuild(id, method, cancel);
+    if (!build.ok()) return ToGrpcStatus(build.status());
+    if constexpr (std::is_invocable_v<Work, build::GatewayBuild&, const CancelToken&>) {
+      return ToBuildFailure(work(**build, cancel));
+    } else {
+      return ToBuildFailure(work(**build));
     }
-    auto build = engine_.Gateway(id, cancel);
-    if (!build.ok()) {
-      return ToGrpcStatus(Annotate(build.status(), absl::StrCat("forwarding ", method)));
-    }
-    return ToBuildFailure(work(**build));
   });
 }
 
@@ -167,6 +176,57 @@ GatewayService::Unary GatewayService::Return(Context* context, const gateway::Re
     ASSIGN_OR_RETURN(llb::FrontendResult result, DecodeResult(request->result(), build));
     build.Return(std::move(result));
     return absl::OkStatus();
+  });
+}
+
+GatewayService::Unary GatewayService::NewContainer(Context* context, const gateway::NewContainerRequest* request, gateway::NewContainerResponse*) {
+  return WithGateway(context, "NewContainer", [=](build::GatewayBuild& build, const CancelToken& cancel) -> absl::Status {
+    ASSIGN_OR_RETURN(build::ContainerRequest decoded, DecodeContainer(*request));
+    return build.NewContainer(std::move(decoded), cancel);
+  });
+}
+
+GatewayService::Unary GatewayService::ReleaseContainer(Context* context, const gateway::ReleaseContainerRequest* request,
+                                                       gateway::ReleaseContainerResponse*) {
+  return WithGateway(context, "ReleaseContainer", [=](build::GatewayBuild& build) { return build.ReleaseContainer(request->containerid()); });
+}
+
+GatewayService::Unary GatewayService::ReadFileContainer(Context* context, const gateway::ReadFileRequest* request,
+                                                        gateway::ReadFileResponse* response) {
+  return WithGateway(context, "ReadFileContainer", [=](build::GatewayBuild& build) -> absl::Status {
+    ASSIGN_OR_RETURN(const build::ContainerPtr container, build.FindContainer(request->ref()));
+    ASSIGN_OR_RETURN(*response->mutable_data(),
+                     container->ReadFile(request->mountindex(), request->filepath(), request->range().offset(), request->range().length()));
+    return absl::OkStatus();
+  });
+}
+
+GatewayService::Unary GatewayService::ReadDirContainer(Context* context, const gateway::ReadDirRequest* request, gateway::ReadDirResponse* response) {
+  return WithGateway(context, "ReadDirContainer", [=](build::GatewayBuild& build) -> absl::Status {
+    ASSIGN_OR_RETURN(const build::ContainerPtr container, build.FindContainer(request->ref()));
+    ASSIGN_OR_RETURN(const auto entries, container->ReadDir(request->mountindex(), request->dirpath(), request->includepattern()));
+    for (const auto& entry : entries) {
+      EncodeStat(entry, response->add_entries());
+    }
+    return absl::OkStatus();
+  });
+}
+
+GatewayService::Unary GatewayService::StatFileContainer(Context* context, const gateway::StatFileRequest* request,
+                                                        gateway::StatFileResponse* response) {
+  return WithGateway(context, "StatFileContainer", [=](build::GatewayBuild& build) -> absl::Status {
+    ASSIGN_OR_RETURN(const build::ContainerPtr container, build.FindContainer(request->ref()));
+    ASSIGN_OR_RETURN(const llb::FileStat stat, container->StatFile(request->mountindex(), request->path()));
+    EncodeStat(stat, response->mutable_stat());
+    return absl::OkStatus();
+  });
+}
+
+grpc::ServerBidiReactor<gateway::ExecMessage, gateway::ExecMessage>* GatewayService::ExecProcess(Context* context) {
+  return RunBidi<ExecMessage, ExecMessage>(calls_, [this, id = BuildId(*context)](ExecCall& call) {
+    const auto build = FindBuild(id, "ExecProcess", call.cancel());
+    if (!build.ok()) return ToGrpcStatus(build.status());
+    return ToGrpcStatus(ExecStream(**build, call, *calls_.pool).Run());
   });
 }
 

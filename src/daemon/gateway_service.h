@@ -11,8 +11,7 @@ namespace cachalot::daemon {
 absl::Status ResolveSourceMeta(llb::FrontendBridge& bridge, const moby::buildkit::v1::frontend::ResolveSourceMetaRequest& request,
                                moby::buildkit::v1::frontend::ResolveSourceMetaResponse* response);
 
-// Calls carry the build's ref as metadata `buildkit-controlapi-buildid`; they wait for that build to start. The container calls
-// (NewContainer, ExecProcess, ...) answer UNIMPLEMENTED.
+// Calls carry the build's ref as metadata `buildkit-controlapi-buildid`; they wait for that build to start.
 class GatewayService final : public moby::buildkit::v1::frontend::LLBBridge::CallbackService {
  public:
   // Both outlive the service.
@@ -40,11 +39,25 @@ class GatewayService final : public moby::buildkit::v1::frontend::LLBBridge::Cal
                moby::buildkit::v1::frontend::InputsResponse* response) override;
   Unary Return(Context* context, const moby::buildkit::v1::frontend::ReturnRequest* request,
                moby::buildkit::v1::frontend::ReturnResponse* response) override;
+  Unary NewContainer(Context* context, const moby::buildkit::v1::frontend::NewContainerRequest* request,
+                     moby::buildkit::v1::frontend::NewContainerResponse* response) override;
+  Unary ReleaseContainer(Context* context, const moby::buildkit::v1::frontend::ReleaseContainerRequest* request,
+                         moby::buildkit::v1::frontend::ReleaseContainerResponse* response) override;
+  Unary ReadFileContainer(Context* context, const moby::buildkit::v1::frontend::ReadFileRequest* request,
+                          moby::buildkit::v1::frontend::ReadFileResponse* response) override;
+  Unary ReadDirContainer(Context* context, const moby::buildkit::v1::frontend::ReadDirRequest* request,
+                         moby::buildkit::v1::frontend::ReadDirResponse* response) override;
+  Unary StatFileContainer(Context* context, const moby::buildkit::v1::frontend::StatFileRequest* request,
+                          moby::buildkit::v1::frontend::StatFileResponse* response) override;
+  using ExecMessage = moby::buildkit::v1::frontend::ExecMessage;
+  grpc::ServerBidiReactor<ExecMessage, ExecMessage>* ExecProcess(Context* context) override;
   Unary Warn(Context* context, const moby::buildkit::v1::frontend::WarnRequest* request,
              moby::buildkit::v1::frontend::WarnResponse* response) override;
 
  private:
-  // Runs `work(gateway)` for the build that the call's metadata names.
+  // The build that the call's metadata names.
+  absl::StatusOr<std::shared_ptr<build::GatewayBuild>> FindBuild(const std::string& id, const char* method, const CancelToken& cancel);
+  // Runs `work(gateway)` for that build.
   template <typename Work>
   Unary WithGateway(Context* context, const char* method, Work work);
 

@@ -267,13 +267,6 @@ TEST_F(ServerTest, AnErrorThatAFrontendReturnsKeepsItsDetails) {
   EXPECT_EQ(WireDetailsOf(results->at(0).status()).exit_code, 42);
 }
 
-TEST_F(ServerTest, ContainersOfFrontendsAreUnimplemented) {
-  gateway::NewContainerResponse response;
-  grpc::ClientContext context;
-  NameBuild(context, "gw");
-  EXPECT_EQ(gateway_->NewContainer(&context, {}, &response).error_code(), grpc::StatusCode::UNIMPLEMENTED);
-}
-
 TEST_F(ServerTest, TakesTraces) {
   const auto traces = opentelemetry::proto::collector::trace::v1::TraceService::NewStub(channel_);
   opentelemetry::proto::collector::trace::v1::ExportTraceServiceResponse response;

@@ -1,4 +1,5 @@
-// The only place where the plain operations of llb/op.h and their protobuf form meet. Internal to this room.
+// The only place where the plain operations of llb/op.h and their protobuf form meet. Internal to this room, except for the parts of
+// operations that the gateway API has as well.
 #pragma once
 
 #include <string>
@@ -13,6 +14,9 @@ namespace cachalot::llb {
 // inputs. Errors read "invalid exec op with no meta" and the like.
 absl::Status DecodeOp(const pb::Op& message, Vertex& vertex);
 absl::Status DecodeExec(const pb::ExecOp& message, int input_count, ExecOp& op);
+// Indices are checked against the numbers of inputs and mounts.
+absl::Status DecodeMount(const pb::Mount& message, int input_count, int mount_count, Mount& mount);
+ProcessMeta DecodeMeta(const pb::Meta& message);
 absl::Status DecodeFile(const pb::FileOp& message, int input_count, FileOp& op);
 
 // The bytes of the vertex's operation, from its inputs (by their digests), operation, platform and constraints. Equal to those of

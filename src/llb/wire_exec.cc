@@ -23,30 +23,6 @@ void EncodeSecret(const SecretMount& secret, Opt& opt) {
   opt.set_optional(secret.optional);
 }
 
-absl::Status DecodeMount(const pb::Mount& message, int input_count, int mount_count, Mount& mount) {
-  if (message.input() < -1 || message.input() >= input_count) return InvalidMount(message, absl::StrCat("no input ", message.input()));
-  if (message.output() < -1 || message.output() >= mount_count) return InvalidMount(message, absl::StrCat("no output ", message.output()));
-  if (!pb::MountType_IsValid(message.mounttype())) return InvalidMount(message, absl::StrCat("unknown type ", message.mounttype()));
-  if (!pb::CacheSharingOpt_IsValid(message.cacheopt().sharing())) return InvalidMount(message, "unknown cache sharing mode");
-  if (!pb::MountContentCache_IsValid(message.contentcache())) return InvalidMount(message, "unknown content cache mode");
-  if (message.tmpfsopt().size() < 0) return InvalidMount(message, "negative tmpfs size");
-  mount.input = static_cast<int>(message.input());
-  mount.selector = message.selector();
-  mount.dest = message.dest();
-  // Go's library leaves the field 0 for secrets and sockets, which have no output.
-  const bool has_output = message.mounttype() != pb::SECRET && message.mounttype() != pb::SSH;
-  mount.output = has_output ? static_cast<int>(message.output()) : -1;
-  mount.readonly = message.readonly();
-  mount.type = static_cast<MountType>(message.mounttype());
-  mount.tmpfs_size = message.tmpfsopt().size();
-  mount.cache = {message.cacheopt().id(), static_cast<CacheSharing>(message.cacheopt().sharing())};
-  mount.secret = DecodeSecret(message.secretopt());
-  mount.ssh = DecodeSecret(message.sshopt());
-  mount.result_id = message.resultid();
-  mount.content_cache = static_cast<ContentCache>(message.contentcache());
-  return absl::OkStatus();
-}
-
 void EncodeMount(const Mount& mount, pb::Mount& message) {
   message.set_input(mount.input);
   message.set_selector(mount.selector);
@@ -64,25 +40,6 @@ void EncodeMount(const Mount& mount, pb::Mount& message) {
   if (mount.type == MountType::kSsh) EncodeSecret(mount.ssh, *message.mutable_sshopt());
   message.set_resultid(mount.result_id);
   message.set_contentcache(static_cast<pb::MountContentCache>(mount.content_cache));
-}
-
-ProcessMeta DecodeMeta(const pb::Meta& message) {
-  ProcessMeta meta;
-  meta.args.assign(message.args().begin(), message.args().end());
-  meta.env.assign(message.env().begin(), message.env().end());
-  meta.cwd = message.cwd();
-  meta.user = message.user();
-  if (message.has_proxy_env()) {
-    const pb::ProxyEnv& proxy = message.proxy_env();
-    meta.proxy = ProxyEnv{proxy.http_proxy(), proxy.https_proxy(), proxy.ftp_proxy(), proxy.no_proxy(), proxy.all_proxy()};
-  }
-  for (const pb::HostIP& host : message.extrahosts()) meta.extra_hosts.push_back({host.host(), host.ip()});
-  meta.hostname = message.hostname();
-  for (const pb::Ulimit& limit : message.ulimit()) meta.ulimits.push_back({limit.name(), limit.soft(), limit.hard()});
-  meta.cgroup_parent = message.cgroupparent();
-  meta.remove_mount_stubs_recursive = message.removemountstubsrecursive();
-  meta.valid_exit_codes.assign(message.validexitcodes().begin(), message.validexitcodes().end());
-  return meta;
 }
 
 void EncodeMeta(const ProcessMeta& meta, pb::Meta& message) {
@@ -116,6 +73,49 @@ void EncodeMeta(const ProcessMeta& meta, pb::Meta& message) {
 }
 
 }  // namespace
+
+absl::Status DecodeMount(const pb::Mount& message, int input_count, int mount_count, Mount& mount) {
+  if (message.input() < -1 || message.input() >= input_count) return InvalidMount(message, absl::StrCat("no input ", message.input()));
+  if (message.output() < -1 || message.output() >= mount_count) return InvalidMount(message, absl::StrCat("no output ", message.output()));
+  if (!pb::MountType_IsValid(message.mounttype())) return InvalidMount(message, absl::StrCat("unknown type ", message.mounttype()));
+  if (!pb::CacheSharingOpt_IsValid(message.cacheopt().sharing())) return InvalidMount(message, "unknown cache sharing mode");
+  if (!pb::MountContentCache_IsValid(message.contentcache())) return InvalidMount(message, "unknown content cache mode");
+  if (message.tmpfsopt().size() < 0) return InvalidMount(message, "negative tmpfs size");
+  mount.input = static_cast<int>(message.input());
+  mount.selector = message.selector();
+  mount.dest = message.dest();
+  // Go's library leaves the field 0 for secrets and sockets, which have no output.
+  const bool has_output = message.mounttype() != pb::SECRET && message.mounttype() != pb::SSH;
+  mount.output = has_output ? static_cast<int>(message.output()) : -1;
+  mount.readonly = message.readonly();
+  mount.type = static_cast<MountType>(message.mounttype());
+  mount.tmpfs_size = message.tmpfsopt().size();
+  mount.cache = {message.cacheopt().id(), static_cast<CacheSharing>(message.cacheopt().sharing())};
+  mount.secret = DecodeSecret(message.secretopt());
+  mount.ssh = DecodeSecret(message.sshopt());
+  mount.result_id = message.resultid();
+  mount.content_cache = static_cast<ContentCache>(message.contentcache());
+  return absl::OkStatus();
+}
+
+ProcessMeta DecodeMeta(const pb::Meta& message) {
+  ProcessMeta meta;
+  meta.args.assign(message.args().begin(), message.args().end());
+  meta.env.assign(message.env().begin(), message.env().end());
+  meta.cwd = message.cwd();
+  meta.user = message.user();
+  if (message.has_proxy_env()) {
+    const pb::ProxyEnv& proxy = message.proxy_env();
+    meta.proxy = ProxyEnv{proxy.http_proxy(), proxy.https_proxy(), proxy.ftp_proxy(), proxy.no_proxy(), proxy.all_proxy()};
+  }
+  for (const pb::HostIP& host : message.extrahosts()) meta.extra_hosts.push_back({host.host(), host.ip()});
+  meta.hostname = message.hostname();
+  for (const pb::Ulimit& limit : message.ulimit()) meta.ulimits.push_back({limit.name(), limit.soft(), limit.hard()});
+  meta.cgroup_parent = message.cgroupparent();
+  meta.remove_mount_stubs_recursive = message.removemountstubsrecursive();
+  meta.valid_exit_codes.assign(message.validexitcodes().begin(), message.validexitcodes().end());
+  return meta;
+}
 
 absl::Status DecodeExec(const pb::ExecOp& message, int input_count, ExecOp& op) {
   if (!message.has_meta()) return absl::InvalidArgumentError("invalid exec op with no meta");
