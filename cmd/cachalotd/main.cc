@@ -10,6 +10,7 @@
 #include "daemon/command_line.h"
 #include "daemon/server.h"
 #include "daemon/stop_signal.h"
+#include "os/memory.h"
 #include "os/mount.h"
 
 namespace cachalot {
@@ -31,6 +32,7 @@ absl::Status Run(const daemon::Settings& settings, daemon::StopSignal& stop) {
   ASSIGN_OR_RETURN(const auto engine, build::Engine::Open(settings.engine));
   ASSIGN_OR_RETURN(const auto server, daemon::Server::Start(settings.server, *engine));
   daemon::NotifyServiceManager("READY=1");
+  if (const absl::Status status = os::ReleaseFilePages(); !status.ok()) LogWarning("memory: ", status.message());
   stop.Wait();
   LogInfo("stopping server");
   daemon::NotifyServiceManager("STOPPING=1");

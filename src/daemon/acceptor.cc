@@ -1,5 +1,7 @@
 #include "daemon/acceptor.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
@@ -19,7 +21,7 @@ namespace {
 constexpr int kOutOfDescriptorsPauseMs = 100;
 }  // namespace
 
-Acceptor::Acceptor(std::vector<UniqueFd> listeners, std::function<void(UniqueFd)> on_connection)
+Acceptor::Acceptor(std::vector<Listener> listeners, OnConnection on_connection)
     : listeners_(std::move(listeners)), on_connection_(std::move(on_connection)), stop_(eventfd(0, EFD_CLOEXEC)), thread_([this] { Loop(); }) {}
 
 Acceptor::~Acceptor() {
@@ -31,8 +33,8 @@ Acceptor::~Acceptor() {
 void Acceptor::Loop() {
   pthread_setname_np(pthread_self(), "accept");
   std::vector<pollfd> polled = {{stop_.get(), POLLIN, 0}};
-  for (const UniqueFd& listener : listeners_) {
-    polled.push_back({listener.get(), POLLIN, 0});
+  for (const Listener& listener : listeners_) {
+    polled.push_back({listener.socket.get(), POLLIN, 0});
   }
   while (true) {
     if (poll(polled.data(), polled.size(), -1) < 0 && errno != EINTR) {
@@ -48,7 +50,10 @@ void Acceptor::Loop() {
       }
       UniqueFd connection(accept4(polled[i].fd, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
       if (connection.valid()) {
-        on_connection_(std::move(connection));
+        // For TCP; other sockets have no such delay.
+        const int on = 1;
+        setsockopt(connection.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+        on_connection_(std::move(connection), listeners_[i - 1]);
       } else if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
         LogWarning(ErrnoError("accepting a connection").message());
         poll(polled.data(), 1, kOutOfDescriptorsPauseMs);

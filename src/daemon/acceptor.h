@@ -11,16 +11,21 @@ namespace cachalot::daemon {
 
 class Acceptor {
  public:
-  // Hands every connection to `on_connection`, on the thread of this object. The listeners are non-blocking.
-  Acceptor(std::vector<UniqueFd> listeners, std::function<void(UniqueFd)> on_connection);
+  struct Listener {
+    UniqueFd socket;  // non-blocking
+    bool tls = false;
+  };
+  // Hands every connection (non-blocking) with its listener to `on_connection`, on the thread of this object.
+  using OnConnection = std::function<void(UniqueFd, const Listener&)>;
+  Acceptor(std::vector<Listener> listeners, OnConnection on_connection);
   ~Acceptor();  // closes the listeners
   Acceptor(const Acceptor&) = delete;
 
  private:
   void Loop();
 
-  std::vector<UniqueFd> listeners_;
-  const std::function<void(UniqueFd)> on_connection_;
+  std::vector<Listener> listeners_;
+  const OnConnection on_connection_;
   UniqueFd stop_;
   std::thread thread_;
 };

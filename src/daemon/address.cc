@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <netdb.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -10,6 +12,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <memory>
 #include <vector>
 
 #include "absl/strings/numbers.h"
@@ -84,6 +87,31 @@ absl::StatusOr<UniqueFd> ListenUnix(const std::string& path, int gid) {
     return ErrnoError(absl::StrCat("listening on ", path));
   }
   return fd;
+}
+
+absl::StatusOr<UniqueFd> ListenTcp(const std::string& host_port) {
+  const std::string what = absl::StrCat("listening on tcp://", host_port);
+  const std::size_t colon = host_port.rfind(':');
+  if (colon == std::string::npos) return absl::InvalidArgumentError(absl::StrCat(what, ": missing port in address"));
+  std::string host = host_port.substr(0, colon);
+  if (host.size() >= 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
+  addrinfo hints = {};
+  hints.ai_flags = AI_PASSIVE;
+  hints.ai_family = host.empty() ? AF_INET6 : AF_UNSPEC;  // which serves IPv4 as well
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* found = nullptr;
+  int error = getaddrinfo(host.empty() ? nullptr : host.c_str(), host_port.c_str() + colon + 1, &hints, &found);
+  if (error != 0) return absl::InvalidArgumentError(absl::StrCat(what, ": ", gai_strerror(error)));
+  const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> addresses(found, freeaddrinfo);
+  for (const addrinfo* address = found; address != nullptr; address = address->ai_next) {
+    UniqueFd fd(socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    const int on = 1, off = 0;
+    if (address->ai_family == AF_INET6) setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
+    setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    if (fd.valid() && bind(fd.get(), address->ai_addr, address->ai_addrlen) == 0 && listen(fd.get(), kBacklog) == 0) return fd;
+    error = errno;
+  }
+  return ErrnoError(what, error);
 }
 
 absl::StatusOr<UniqueFd> InheritedListener(const std::string& number) {

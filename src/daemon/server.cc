@@ -8,10 +8,8 @@
 #include <unistd.h>
 
 #include <chrono>
-#include <fstream>
 #include <mutex>
 #include <optional>
-#include <sstream>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -23,6 +21,7 @@
 #include "daemon/content_service.h"
 #include "daemon/control_service.h"
 #include "daemon/gateway_service.h"
+#include "daemon/tls.h"
 #include "daemon/trace_service.h"
 
 namespace cachalot::daemon {
@@ -34,34 +33,15 @@ constexpr int kMaxMetadataBytes = 16 << 20;           // error details hold whol
 constexpr int kMaxCalls = 4096;                       // threads: calls wait for each other, so that none may be queued behind them
 constexpr std::chrono::milliseconds kPatience(1500);  // for calls to end by themselves on shutdown
 
-absl::StatusOr<std::string> ReadPem(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  if (!file) {
-    return absl::NotFoundError(absl::StrCat("reading ", path, " failed"));
-  }
-  return text.str();
-}
-
 // Null without TLS.
-absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> TlsCredentials(const ServerOptions& options) {
+absl::StatusOr<std::unique_ptr<TlsTerminator>> MakeTls(const ServerOptions& options) {
   if (options.tls_cert.empty() && options.tls_key.empty()) {
     return nullptr;
   }
   if (options.tls_cert.empty() || options.tls_key.empty()) {
     return absl::InvalidArgumentError("you must specify key and cert file if one is specified");
   }
-  grpc::SslServerCredentialsOptions ssl;
-  grpc::SslServerCredentialsOptions::PemKeyCertPair pair;
-  ASSIGN_OR_RETURN(pair.private_key, ReadPem(options.tls_key));
-  ASSIGN_OR_RETURN(pair.cert_chain, ReadPem(options.tls_cert));
-  ssl.pem_key_cert_pairs.push_back(std::move(pair));
-  if (!options.tls_ca.empty()) {
-    ASSIGN_OR_RETURN(ssl.pem_root_certs, ReadPem(options.tls_ca));
-    ssl.client_certificate_request = GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY;
-  }
-  return grpc::SslServerCredentials(ssl);
+  return TlsTerminator::Create({options.tls_cert, options.tls_key, options.tls_ca});
 }
 
 void SetLimits(grpc::ServerBuilder& builder) {
@@ -94,7 +74,7 @@ class GrpcServer final : public Server {
   ~GrpcServer() override { Shutdown(); }
 
   absl::Status Listen(const ServerOptions& options) {
-    ASSIGN_OR_RETURN(const auto tls, TlsCredentials(options));
+    ASSIGN_OR_RETURN(tls_, MakeTls(options));
     grpc::EnableDefaultHealthCheckService(true);
     grpc::ServerBuilder builder;
     SetLimits(builder);
@@ -102,33 +82,19 @@ class GrpcServer final : public Server {
     builder.RegisterService(&gateway_);
     builder.RegisterService(&content_);
     builder.RegisterService(&trace_);
-    std::vector<UniqueFd> listeners;
-    std::vector<std::pair<std::string, int>> ports;  // what gRPC itself listens on; the port is filled in at the start
-    ports.reserve(options.addresses.size());
+    std::vector<Acceptor::Listener> listeners;
     for (const std::string& text : options.addresses) {
-      ASSIGN_OR_RETURN(const Address address, ParseAddress(text));
-      if (address.kind == Address::Kind::kTcp) {
-        ports.emplace_back(address.rest, 0);
-        builder.AddListeningPort(address.rest, tls != nullptr ? tls : grpc::InsecureServerCredentials(), &ports.back().second);
-      } else {
-        ASSIGN_OR_RETURN(UniqueFd listener, Open(address, options.socket_gid));
-        listeners.push_back(std::move(listener));
-        if (address.kind == Address::Kind::kUnix) socket_paths_.push_back(address.rest);
-      }
-      if (tls != nullptr && address.kind != Address::Kind::kTcp) {
-        LogWarning("TLS is disabled for ", text);
-      } else if (tls == nullptr && address.kind == Address::Kind::kTcp) {
-        LogWarning("TLS is not enabled for ", text, ". enabling mutual TLS authentication is highly recommended");
-      }
+      ASSIGN_OR_RETURN(Acceptor::Listener listener, Open(text, options));
+      listeners.push_back(std::move(listener));
     }
     server_ = builder.BuildAndStart();
     if (server_ == nullptr) {
-      return absl::UnavailableError(absl::StrCat("listening on ", ports.empty() ? "no port" : ports.front().first, " failed"));
+      return absl::InternalError("the gRPC server does not start");
     }
-    for (const auto& [address, port] : ports) {
-      if (port == 0) return absl::UnavailableError(absl::StrCat("listening on tcp://", address, " failed"));
-    }
-    acceptor_.emplace(std::move(listeners), [this](UniqueFd connection) { Serve(std::move(connection)); });
+    acceptor_.emplace(std::move(listeners), [this](UniqueFd connection, const Acceptor::Listener& listener) {
+      if (!listener.tls) return Serve(std::move(connection));
+      tls_->Serve(std::move(connection), [this](UniqueFd plain) { Serve(std::move(plain)); });
+    });
     for (const std::string& address : options.addresses) {
       LogInfo("running server on ", address);
     }
@@ -149,12 +115,28 @@ class GrpcServer final : public Server {
         server_->Shutdown(std::chrono::system_clock::now() + kPatience);
         server_->Wait();
       }
+      tls_.reset();
     });
   }
 
  private:
-  static absl::StatusOr<UniqueFd> Open(const Address& address, int gid) {
-    return address.kind == Address::Kind::kUnix ? ListenUnix(address.rest, gid) : InheritedListener(address.rest);
+  absl::StatusOr<Acceptor::Listener> Open(const std::string& text, const ServerOptions& options) {
+    ASSIGN_OR_RETURN(const Address address, ParseAddress(text));
+    Acceptor::Listener listener;
+    if (address.kind == Address::Kind::kTcp) {
+      ASSIGN_OR_RETURN(listener.socket, ListenTcp(address.rest));
+      listener.tls = tls_ != nullptr;
+      if (!listener.tls) LogWarning("TLS is not enabled for ", text, ". enabling mutual TLS authentication is highly recommended");
+      return listener;
+    }
+    if (tls_ != nullptr) LogWarning("TLS is disabled for ", text);
+    if (address.kind == Address::Kind::kFd) {
+      ASSIGN_OR_RETURN(listener.socket, InheritedListener(address.rest));
+      return listener;
+    }
+    ASSIGN_OR_RETURN(listener.socket, ListenUnix(address.rest, options.socket_gid));
+    socket_paths_.push_back(address.rest);
+    return listener;
   }
 
   CancelSource stop_;
@@ -168,6 +150,7 @@ class GrpcServer final : public Server {
   ContentService content_;
   TraceService trace_;
   std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<TlsTerminator> tls_;  // or null
   std::optional<Acceptor> acceptor_;
   std::vector<std::string> socket_paths_;  // ours to remove
   std::once_flag shut_down_;

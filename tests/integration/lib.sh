@@ -69,11 +69,13 @@ busybox_context() {
   printf 'FROM scratch AS busybox\nADD busybox.tar /\nENV PATH=/bin\n' > "$1/Dockerfile"
 }
 
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
 # start_registry: Debian's docker-registry on a free loopback port; sets $registry.
 start_registry() {
   command -v docker-registry >/dev/null || skip "docker-registry is not installed"
   local port
-  port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  port=$(free_port)
   printf 'version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: "127.0.0.1:%s"}\n' "$work/registry" "$port" > "$work/registry.yml"
   docker-registry serve "$work/registry.yml" >"$work/registry.log" 2>&1 &
   registry_pid=$!

@@ -1,0 +1,12 @@
+// The memory of this process.
+#pragma once
+
+#include "absl/status/status.h"
+
+namespace cachalot::os {
+
+// Gives up the pages of programs and libraries that were never written to; what is needed again comes back from the page cache. For
+// the end of a daemon's start-up: relocations, constructors and descriptor tables touch far more of them than its life does.
+absl::Status ReleaseFilePages();
+
+}  // namespace cachalot::os
