@@ -92,6 +92,20 @@ TEST_F(LayersTest, ConvertsAndKeepsRemote) {
   EXPECT_EQ(Layers(*snapshots_->FromLayer(nullptr, remote, {}), {"", -1, true, true})[0].blob.digest, remote.diff_id);
 }
 
+TEST_F(LayersTest, ImagesKeepTheirOwnBlobsOfTheSameFiles) {
+  const std::string tar = TarBuilder().File("a", std::string(100000, 'a')).Finish();
+  const Layer one = fetcher_.Add(tar, 0), two = fetcher_.Add(tar, 9);
+  ASSERT_NE(one.blob.digest, two.blob.digest);
+  const Layer above = fetcher_.Add(TarBuilder().File("b", "b").Finish());
+  const SnapshotPtr first = *snapshots_->FromLayer(*snapshots_->FromLayer(nullptr, one, {}), above, {});
+  const SnapshotPtr second = *snapshots_->FromLayer(*snapshots_->FromLayer(nullptr, two, {}), above, {});
+  EXPECT_EQ(Layers(first)[0].blob.digest, one.blob.digest);
+  EXPECT_EQ(Layers(second)[0].blob.digest, two.blob.digest);
+  EXPECT_EQ(*snapshots_->FromLayer(*snapshots_->FromLayer(nullptr, two, {}), above, {}), second);
+  ASSERT_TRUE(snapshots_->Materialize(second, fetcher_, {}).ok());
+  EXPECT_EQ(ReadFile(View(second)->path() + "/a"), std::string(100000, 'a'));
+}
+
 TEST_F(LayersTest, SameFilesSameDigest) {
   const auto make = [&] {
     return Make(nullptr, [](const std::string& root) { Shell(root, "mkdir d && echo x >d/f && touch -d @1500000000 d/f d"); });

@@ -31,6 +31,16 @@ bool KernelHasVolatile() {
   return parts.size() >= 2 && absl::SimpleAtoi(parts[0], &major) && absl::SimpleAtoi(parts[1], &minor) && (major > 5 || (major == 5 && minor >= 10));
 }
 
+RecordPtr Find(const RecordTable& table, const std::string& chain) {
+  const auto found = table.chains.find(chain);
+  return found == table.chains.end() ? nullptr : table.records.at(found->second);
+}
+
+bool HasOtherBlob(const Record& record, const std::string& form, const oci::Digest& blob) {
+  const auto known = record.layers.find(form);
+  return known != record.layers.end() && !known->second.descriptor.digest.empty() && known->second.descriptor.digest != blob;
+}
+
 }  // namespace
 
 class LocalSnapshots::Reference final : public Snapshot {
@@ -176,10 +186,14 @@ absl::StatusOr<SnapshotPtr> LocalSnapshots::FromLayer(const SnapshotPtr& parent,
   {
     auto table = table_.Lock();
     const std::string base = below == nullptr ? "" : below->chain.empty() ? below->id : below->chain;
-    const std::string chain = ChainOf(base, layer.diff_id);
-    if (const auto found = table->chains.find(chain); found != table->chains.end()) {
-      record = table->records[found->second];
-    } else {
+    std::string chain = ChainOf(base, layer.diff_id);
+    record = Find(*table, chain);
+    if (record != nullptr && HasOtherBlob(*record, form, layer.blob.digest)) {
+      // Images keep the blobs that they came with, even if others hold the same files.
+      chain = ChainOf(chain, layer.blob.digest);
+      record = Find(*table, chain);
+    }
+    if (record == nullptr) {
       record = std::make_shared<Record>();
       record->id = RandomId();
       record->parent = below;
@@ -189,7 +203,7 @@ absl::StatusOr<SnapshotPtr> LocalSnapshots::FromLayer(const SnapshotPtr& parent,
       record->usage_count = 1;
       record->directory = table->NewDirectory();
       record->state = State::kLazy;
-      record->chain = chain;
+      record->chain = std::move(chain);
       record->diff_id = layer.diff_id;
       table->Add(record);
     }

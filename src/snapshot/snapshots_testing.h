@@ -40,9 +40,9 @@ class MemoryFetcher : public BlobFetcher {
   void OnExtract(const Layer& layer, bool done) override { extracted += done; }
 
   // Compresses an archive and describes it.
-  Layer Add(const std::string& tar) {
+  Layer Add(const std::string& tar, int level = -1) {
     codec::StringSink out;
-    auto gzip = codec::NewCompressor(codec::Compression::kGzip, -1, &out);
+    auto gzip = codec::NewCompressor(codec::Compression::kGzip, level, &out);
     EXPECT_TRUE((*gzip)->Write(tar).ok() && (*gzip)->Finish().ok());
     Layer layer;
     layer.diff_id = oci::Digest::Of(tar);
