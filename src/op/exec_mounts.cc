@@ -139,7 +139,7 @@ absl::Status ExecMounts::AddCache(const llb::Mount& mount, Tree& tree, const sol
   }
   tree.unchanged = input;
   if (input == nullptr) tree.output = -1;
-  ASSIGN_OR_RETURN(auto mounted, snapshots.MountTree(lease->snapshot(), false));
+  ASSIGN_OR_RETURN(auto mounted, lease->Mount());
   tree.directory = mounted->path();
   mounted_.push_back(std::move(mounted));
   return AddBind(mount, tree.directory);

@@ -13,6 +13,14 @@ NamedTrees::Lease::~Lease() {
   owner_->Release(*this);
 }
 
+absl::StatusOr<std::shared_ptr<snapshot::MountedTree>> NamedTrees::Lease::Mount() {
+  std::lock_guard lock(filling_);
+  if (std::shared_ptr<snapshot::MountedTree> mounted = mounted_.lock()) return mounted;
+  ASSIGN_OR_RETURN(std::shared_ptr<snapshot::MountedTree> mounted, owner_->snapshots_->MountTree(snapshot_, false));
+  mounted_ = mounted;
+  return mounted;
+}
+
 void NamedTrees::Release(const Lease& lease) {
   {
     auto slots = slots_.Lock();

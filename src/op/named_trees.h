@@ -26,13 +26,16 @@ class NamedTrees {
    public:
     ~Lease();
     const snapshot::SnapshotPtr& snapshot() const { return snapshot_; }
+    // The tree for writing: one mount for all users of the lease, for two of them over one directory would not see each other's files.
+    absl::StatusOr<std::shared_ptr<snapshot::MountedTree>> Mount();
 
    private:
     friend class NamedTrees;
     NamedTrees* owner_ = nullptr;
     std::string slot_;
-    std::mutex filling_;  // held while the tree is found or made
+    std::mutex filling_;  // held while the tree is found or made, or mounted
     snapshot::SnapshotPtr snapshot_;
+    std::weak_ptr<snapshot::MountedTree> mounted_;
   };
   using LeasePtr = std::shared_ptr<Lease>;
 

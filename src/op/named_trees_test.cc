@@ -37,6 +37,14 @@ TEST_F(NamedTreesTest, SharedUsersMeetAndPrivateOnesDoNot) {
   EXPECT_NE(Take("a", CacheSharing::kPrivate)->snapshot(), one->snapshot());
 }
 
+TEST_F(NamedTreesTest, SharedUsersSeeOneMount) {
+  const snapshot::SnapshotPtr base = *snapshots_->Commit(*snapshots_->Prepare(nullptr, {"base"}));
+  const NamedTrees::LeasePtr one = *trees_->Acquire("a", CacheSharing::kShared, base, {"test"}, {});
+  const NamedTrees::LeasePtr two = *trees_->Acquire("a", CacheSharing::kShared, base, {"test"}, {});
+  const auto mount = *one->Mount();
+  EXPECT_EQ((*two->Mount())->path(), mount->path());
+}
+
 TEST_F(NamedTreesTest, TreesStayForTheNextUser) {
   const snapshot::SnapshotId id = Take("a", CacheSharing::kLocked)->snapshot()->id();
   EXPECT_EQ(Take("a", CacheSharing::kLocked)->snapshot()->id(), id);
