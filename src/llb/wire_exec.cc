@@ -123,7 +123,7 @@ absl::Status DecodeExec(const pb::ExecOp& message, int input_count, ExecOp& op) 
   if (message.mounts().empty()) return absl::InvalidArgumentError("invalid exec op with no mounts");
   if (!pb::NetMode_IsValid(message.network())) return absl::InvalidArgumentError(absl::StrCat("invalid network mode ", message.network()));
   if (!pb::SecurityMode_IsValid(message.security())) {
-    return absl::InvalidArgumentError(absl::StrCat("unsupported security mode ", message.security()));
+    return absl::InvalidArgumentError(absl::StrCat("invalid security mode ", message.security()));
   }
   op.meta = DecodeMeta(message.meta());
   bool has_root = false;

@@ -33,7 +33,7 @@ absl::StatusOr<std::string> DigestOne(snapshot::Snapshots& snapshots, const snap
   const std::string path = RootedPath(selector.path);
   if (tree == nullptr) {
     if (path == "/" || selector.wildcard) return oci::Digest::Of("").str();
-    return absl::NotFoundError(absl::StrCat("\"", path, "\": not found"));
+    return absl::NotFoundError(absl::StrCat(path, ": no such file or directory"));
   }
   if (!selector.required_paths.empty()) {
     ASSIGN_OR_RETURN(const std::unique_ptr<SourceTree> source, SourceTree::Open(snapshots, tree));
