@@ -78,10 +78,11 @@ std::vector<ConsultedImage> ImagesFor(const exporting::PlatformResult& current, 
 // Everything that the request behind a tree has used, other trees of the result apart.
 Capture CaptureTree(const llb::RefPtr& ref, const std::set<llb::RefPtr>& result_refs, const RequestTrace& producer, BuildCore& core) {
   const PinOf pin_of = [&core](const llb::Vertex& vertex) { return core.PinOf(vertex); };
-  Capture capture = CaptureGraph(ref->edge(), pin_of);
+  op::ProxyUse* const proxy = core.environment()->proxy.get();
+  Capture capture = CaptureGraph(ref->edge(), pin_of, proxy);
   std::set<llb::RefPtr> seen = result_refs;
   for (const llb::RefPtr& other : producer.AllRefs()) {
-    if (seen.insert(other).second && core.IsSolved(other)) capture.Merge(CaptureGraph(other->edge(), pin_of));
+    if (seen.insert(other).second && core.IsSolved(other)) capture.Merge(CaptureGraph(other->edge(), pin_of, proxy));
   }
   return capture;
 }

@@ -22,6 +22,7 @@
 #include "op/image_resolver.h"
 #include "op/kept_trees.h"
 #include "op/layer_fetcher.h"
+#include "op/proxy/proxy_use.h"
 
 namespace cachalot::build {
 namespace {
@@ -43,6 +44,33 @@ absl::StatusOr<solver::ResultPtr> SolveNested(std::shared_ptr<BuildCore> core, c
   ASSIGN_OR_RETURN(const llb::RefPtr ref, core->NewRef(std::move(edge)));
   absl::StatusOr<solver::ResultPtr> result = core->Solve(ref, cancel);
   core.reset();
+  return result;
+}
+
+// What the build's policies make of a request that a step sends to the network.
+absl::StatusOr<std::string> CheckRequest(std::shared_ptr<BuildCore> core, const std::string& method, const std::string& url) {
+  llb::SourceOp source{url, {}};
+  Bridge metadata(core, nullptr, Bridge::Policies::kRules);
+  RETURN_IF_ERROR(core->policy().Apply(source, std::nullopt, {}, metadata, core->cancel()));
+  if (source.identifier == url && source.attrs.empty()) return url;
+  const bool http = absl::StartsWith(source.identifier, "http://") || absl::StartsWith(source.identifier, "https://");
+  if (method == "GET" && source.attrs.empty() && http) return source.identifier;
+  return absl::InvalidArgumentError(
+      absl::StrCat("source policy converted the request ", method, " ", url, " to something other than a GET of a URL"));
+}
+
+// Does `work`, which uses the build's core, for a thread that is not the build's: the build waits for it, so that it is never the last
+// to hold the core.
+template <typename T, typename Work>
+absl::StatusOr<T> Nested(Guarded<int>& nested, const Work& work) {
+  {
+    auto count = nested.Lock();
+    if (*count == kClosed) return absl::CancelledError("the build has ended");
+    ++*count;
+  }
+  absl::StatusOr<T> result = work();
+  --*nested.Lock();
+  nested.NotifyAll();
   return result;
 }
 
@@ -99,19 +127,16 @@ absl::Status BuildRun::Prepare() {
   environment->platform = config_.platforms.empty() ? oci::HostPlatform() : config_.platforms.front();
   // The core owns the environment: a strong pointer back would keep both forever.
   auto core = std::make_shared<std::weak_ptr<BuildCore>>();
-  environment->solve_nested = [core, nested = nested_](const llb::Definition& definition,
-                                                       const CancelToken& cancel) -> absl::StatusOr<solver::ResultPtr> {
-    {
-      auto count = nested->Lock();
-      if (*count == kClosed) return absl::CancelledError("the build has ended");
-      ++*count;
-    }
-    absl::StatusOr<solver::ResultPtr> result = SolveNested(core->lock(), definition, cancel);
-    --*nested->Lock();
-    nested->NotifyAll();
-    return result;
+  environment->solve_nested = [core, nested = nested_](const llb::Definition& definition, const CancelToken& cancel) {
+    return Nested<solver::ResultPtr>(*nested, [&] { return SolveNested(core->lock(), definition, cancel); });
   };
   auto policy = std::make_unique<SourcePolicy>(request_.source_policies, request_.source_verifier);
+  if (config_.proxy_network || request_.proxy_network) environment->proxy = std::make_shared<op::ProxyUse>();
+  if (environment->proxy != nullptr && !policy->empty({})) {
+    environment->proxy->check = [core, nested = nested_](const std::string& method, const std::string& url) {
+      return Nested<std::string>(*nested, [&] { return CheckRequest(core->lock(), method, url); });
+    };
+  }
   core_ = std::make_shared<BuildCore>(std::move(environment), entitlements_, std::move(policy), solver_, cancel_);
   *core = core_;
   for (const ExportRequest& request : request_.cache_imports) core_->cache().Import(request.type, request.attrs);

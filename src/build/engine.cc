@@ -22,6 +22,7 @@
 #include "build/provenance/custom_environment.h"
 #include "op/exec_slots.h"
 #include "op/named_trees.h"
+#include "op/proxy/proxied_step.h"
 #include "os/file.h"
 #include "store/local_blobs.h"
 #include "store/schema.h"
@@ -126,6 +127,7 @@ class EngineImpl : public Engine {
   std::unique_ptr<session::SessionHub> sessions_;
   std::unique_ptr<op::NamedTrees> named_trees_;
   std::unique_ptr<op::ExecSlots> exec_slots_;
+  std::unique_ptr<op::ProxiedSteps> proxied_steps_;
   op::Parts parts_;
   std::unique_ptr<Collector> collector_;
   PoolExecutor executor_;
@@ -158,6 +160,7 @@ absl::Status EngineImpl::Open() {
   sessions_ = session::SessionHub::Create();
   named_trees_ = std::make_unique<op::NamedTrees>(snapshots_.get());
   exec_slots_ = std::make_unique<op::ExecSlots>(config_.max_parallelism);
+  proxied_steps_ = std::make_unique<op::ProxiedSteps>(runtime_.get(), parts_.work_dir);
   parts_.snapshots = snapshots_.get();
   parts_.blobs = blobs_.get();
   parts_.registry = registry_.get();
@@ -169,6 +172,7 @@ absl::Status EngineImpl::Open() {
   parts_.clock = &Clock::System();
   parts_.named_trees = named_trees_.get();
   parts_.exec_slots = exec_slots_.get();
+  parts_.proxied_steps = proxied_steps_.get();
   solver_ = solver::Solver::Create(cache_.get(), &executor_, parts_.clock);
   Describe(id);
   if (config_.gc) collector_ = std::make_unique<Collector>(snapshots_.get(), worker_.gc_policies);

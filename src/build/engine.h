@@ -32,8 +32,9 @@ struct Config {
   runtime::Runtime::Config runtime;
   std::vector<std::string> insecure_entitlements;  // "network.host", "security.insecure", "device"
   runtime::CdiDevices::Config cdi;
-  std::string cgroup_parent;  // of steps that name none
-  int max_parallelism = 0;    // concurrent exec steps, 0 unlimited
+  std::string cgroup_parent;   // of steps that name none
+  bool proxy_network = false;  // for all builds
+  int max_parallelism = 0;     // concurrent exec steps, 0 unlimited
   std::map<std::string, std::string> worker_labels;
   std::vector<oci::Platform> platforms;  // empty: the host's
   bool gc = true;
@@ -72,6 +73,7 @@ struct BuildRequest {
   std::shared_ptr<SourceVerifier> source_verifier;  // null: the policies decide alone
   // Gets the whole progress, in batches, after the build's last event and before Build returns.
   std::function<void(const ProgressBatch&)> on_progress;
+  bool proxy_network = false;  // steps reach the network through a proxy only
 };
 
 struct BuildResponse {

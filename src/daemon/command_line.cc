@@ -25,7 +25,7 @@ struct Flags {
   std::optional<std::string> root, log_level, log_format, group, tls_cert, tls_key, tls_ca;
   std::optional<std::string> oci_worker, containerd_worker, snapshotter, network, cni_config, cni_binaries, binary, apparmor, keep_storage;
   std::vector<std::string> addresses, entitlements, labels, platforms, cdi_spec_dirs;
-  bool debug = false, trace = false, gc = true, selinux = false, rootless = false, version = false, cdi_disabled = false;
+  bool debug = false, trace = false, gc = true, selinux = false, rootless = false, version = false, cdi_disabled = false, proxy_network = false;
   int max_parallelism = 0, cni_pool_size = 0;
 };
 
@@ -79,6 +79,7 @@ void AddWorkerFlags(CLI::App& app, Flags& flags) {
   app.add_option("--oci-cni-pool-size", flags.cni_pool_size, "size of cni network namespace pool");
   app.add_flag("--cdi-disabled", flags.cdi_disabled, "disables support of the Container Device Interface (CDI)");
   list("--cdi-spec-dir", flags.cdi_spec_dirs, "list of directories to scan for CDI spec files");
+  app.add_flag("--proxy-network", flags.proxy_network, "let steps reach the network through a proxy only");
   app.add_option("--oci-worker-binary", flags.binary, "name of specified oci worker binary");
   app.add_option("--oci-worker-apparmor-profile", flags.apparmor, "set the name of the apparmor profile applied to containers");
   app.add_flag("--oci-worker-selinux", flags.selinux, "apply SELinux labels");
@@ -100,8 +101,8 @@ void AddIgnoredFlags(CLI::App& app, IgnoredFlags& ignored) {
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
         ->group("");
   }
-  for (const char* name : {"--proxy-network", "--save-cache-debug", "--containerd-worker-selinux", "--containerd-worker-rootless",
-                           "--containerd-worker-gc", "--oci-worker-no-process-sandbox"}) {
+  for (const char* name : {"--save-cache-debug", "--containerd-worker-selinux", "--containerd-worker-rootless", "--containerd-worker-gc",
+                           "--oci-worker-no-process-sandbox"}) {
     app.add_flag(name, ignored.flag, "accepted without effect")->group("");
   }
 }
@@ -143,6 +144,7 @@ absl::Status ApplyWorkerFlags(const CLI::App& app, const Flags& flags, Settings&
   Override(flags.cni_config, settings.cni.config_path);
   Override(flags.cni_binaries, settings.cni.plugin_dir);
   if (app.count("--oci-cni-pool-size") > 0) settings.cni.pool_size = flags.cni_pool_size;
+  if (app.count("--proxy-network") > 0) settings.engine.proxy_network = flags.proxy_network;
   if (app.count("--cdi-disabled") > 0) settings.engine.cdi.disabled = flags.cdi_disabled;
   if (!flags.cdi_spec_dirs.empty()) settings.engine.cdi.spec_dirs = SplitLists(flags.cdi_spec_dirs);
   Override(flags.binary, settings.engine.runtime.binary);

@@ -277,7 +277,7 @@ Keys TopLevel(Settings& settings) {
       {"trace", level_flag("trace")},
       {"root", Text(settings.root)},
       {"insecure-entitlements", Texts(settings.entitlements)},
-      {"proxynetwork", ignored},
+      {"proxynetwork", Flag(settings.engine.proxy_network)},
       {"log", Table({{"format", ignored}, {"level", Text(settings.log_level)}})},
       {"grpc", Grpc(settings)},
       {"otel", Table({{"socketpath", ignored}})},

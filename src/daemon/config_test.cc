@@ -94,9 +94,8 @@ TEST(Config, WrongTypesAndSyntaxNameTheirPlace) {
 
 TEST(Config, KnownKeysWithoutEffectAreListed) {
   Settings settings;
-  ASSERT_TRUE(
-      ParseConfig("proxyNetwork = true\n[worker.oci]\ncniPoolSize = 2\nnoProcessSandbox = false\n[otel]\nsocketPath = \"x\"", "f", settings).ok());
-  EXPECT_THAT(settings.ignored, ::testing::UnorderedElementsAre("proxyNetwork", "worker.oci.noProcessSandbox", "otel.socketPath"));
+  ASSERT_TRUE(ParseConfig("[worker.oci]\ncniPoolSize = 2\nnoProcessSandbox = false\n[otel]\nsocketPath = \"x\"", "f", settings).ok());
+  EXPECT_THAT(settings.ignored, ::testing::UnorderedElementsAre("worker.oci.noProcessSandbox", "otel.socketPath"));
 }
 
 TEST(Config, AMissingFileIsEmpty) {

@@ -108,6 +108,7 @@ absl::StatusOr<build::BuildRequest> DecodeSolve(const control::SolveRequest& mes
     ASSIGN_OR_RETURN(policy::Policy policy, DecodePolicy(message.sourcepolicy()));
     request.source_policies.push_back(std::move(policy));
   }
+  request.proxy_network = message.proxynetwork();
   return request;
 }
 

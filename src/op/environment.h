@@ -31,6 +31,8 @@ class HttpResources;
 class ImageResolver;
 class KeptTrees;
 class LayerFetcher;
+class ProxiedSteps;
+struct ProxyUse;
 
 // The engine's parts; all outlive every operation.
 struct Parts {
@@ -45,7 +47,8 @@ struct Parts {
   Clock* clock = nullptr;
   NamedTrees* named_trees = nullptr;  // cache mounts and local sources in use
   ExecSlots* exec_slots = nullptr;    // bounds concurrent containers
-  std::string work_dir;               // private scratch space: the mount points of secrets
+  ProxiedSteps* proxied_steps = nullptr;
+  std::string work_dir;  // private scratch space: the mount points of secrets
 };
 
 // One build's view. Shared by its operations.
@@ -61,6 +64,7 @@ struct Environment {
   oci::Platform platform;  // for vertices that name none
   std::string cgroup_parent;
   std::shared_ptr<KeptTrees> kept_trees;  // null: nobody asks for the trees of failed operations
+  std::shared_ptr<ProxyUse> proxy;  // set when steps reach the network through proxies of ours only
   // Solves a nested graph of this build (LLB's build operation).
   std::function<absl::StatusOr<solver::ResultPtr>(const llb::Definition&, const CancelToken&)> solve_nested;
 };

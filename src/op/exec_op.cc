@@ -18,6 +18,7 @@
 #include "op/kept_trees.h"
 #include "op/log_pump.h"
 #include "op/process_environment.h"
+#include "op/proxy/proxied_step.h"
 
 namespace cachalot::op {
 namespace {
@@ -178,15 +179,30 @@ absl::StatusOr<runtime::ContainerSpec> ExecOperation::DescribeContainer(const Ex
   return spec;
 }
 
-absl::Status ExecOperation::RunProcess(const ExecMounts& mounts, const solver::OpContext& context) const {
-  ASSIGN_OR_RETURN(const runtime::ContainerSpec spec, DescribeContainer(mounts, context.cancel));
+absl::StatusOr<runtime::ExitStatus> ExecOperation::RunContainer(runtime::ContainerSpec& spec, const solver::OpContext& context) const {
+  std::unique_ptr<ProxiedSteps::Step> proxied;
+  if (environment_->proxy != nullptr && spec.network != runtime::Network::kNone) {
+    ASSIGN_OR_RETURN(proxied, environment_->parts.proxied_steps->Start(spec, environment_->proxy->check));
+  }
   ASSIGN_OR_RETURN(const std::unique_ptr<LogPump> pump, LogPump::Start(context.progress));
   absl::StatusOr<runtime::ExitStatus> exit = environment_->parts.runtime->Run(spec, pump->TakeStreams(), context.cancel);
+  pump->Finish(!exit.ok() || !Succeeded(*exit));
+  if (proxied != nullptr) {
+    ASSIGN_OR_RETURN((*environment_->proxy->records.Lock())[vertex_->digest.str()], proxied->Finish(*context.progress));
+  }
+  return exit;
+}
+
+bool ExecOperation::Succeeded(const runtime::ExitStatus& exit) const {
   const std::vector<int>& valid = op_.meta.valid_exit_codes;
-  const bool succeeded = exit.ok() && (valid.empty() ? exit->code == 0 : std::count(valid.begin(), valid.end(), exit->code) > 0);
-  pump->Finish(!succeeded);
+  return valid.empty() ? exit.code == 0 : std::count(valid.begin(), valid.end(), exit.code) > 0;
+}
+
+absl::Status ExecOperation::RunProcess(const ExecMounts& mounts, const solver::OpContext& context) const {
+  ASSIGN_OR_RETURN(runtime::ContainerSpec spec, DescribeContainer(mounts, context.cancel));
+  const absl::StatusOr<runtime::ExitStatus> exit = RunContainer(spec, context);
   RETURN_IF_ERROR(context.cancel.status());
-  if (succeeded) return absl::OkStatus();
+  if (exit.ok() && Succeeded(*exit)) return absl::OkStatus();
   const std::string what = absl::StrCat("process ", GoQuote(absl::StrJoin(op_.meta.args, " ")), " did not complete successfully");
   if (!exit.ok()) return Annotate(exit.status(), what);
   absl::Status failure =

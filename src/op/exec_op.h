@@ -28,6 +28,8 @@ class ExecOperation : public solver::Operation {
   absl::StatusOr<std::vector<InputUse>> UsesOfInputs() const;
   absl::StatusOr<runtime::DeviceEdits> Devices() const;
   absl::StatusOr<runtime::ContainerSpec> DescribeContainer(const ExecMounts& mounts, const CancelToken& cancel) const;
+  absl::StatusOr<runtime::ExitStatus> RunContainer(runtime::ContainerSpec& spec, const solver::OpContext& context) const;
+  bool Succeeded(const runtime::ExitStatus& exit) const;
   absl::Status RunProcess(const ExecMounts& mounts, const solver::OpContext& context) const;
   const oci::Platform& platform() const { return vertex_->platform.has_value() ? *vertex_->platform : environment_->platform; }
 

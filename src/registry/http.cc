@@ -65,6 +65,7 @@ HttpHeaders WithoutSecrets(HttpHeaders headers) {
 
 class Transport final : public HttpTransport {
  public:
+  explicit Transport(OpenSocket open_socket) : open_socket_(std::move(open_socket)) {}
   absl::StatusOr<HttpResponse> Do(const HttpRequest& request) override {
     std::string url = request.url;
     std::string method = request.method;
@@ -107,7 +108,7 @@ class Transport final : public HttpTransport {
         return channel;
       }
     }
-    return std::make_unique<Channel>(caches_.handle());
+    return std::make_unique<Channel>(caches_.handle(), open_socket_ ? &open_socket_ : nullptr);
   }
 
   void Return(const std::string& key, std::unique_ptr<Channel> channel) {
@@ -116,6 +117,7 @@ class Transport final : public HttpTransport {
     idle->emplace(key, std::move(channel));
   }
 
+  const OpenSocket open_socket_;
   SharedCaches caches_;
   Guarded<std::multimap<std::string, std::unique_ptr<Channel>>> idle_;
 };
@@ -132,7 +134,9 @@ std::string Part(const Url& url, CURLUPart part, unsigned flags = 0) {
 
 }  // namespace
 
-std::unique_ptr<HttpTransport> HttpTransport::Create() { return std::make_unique<Transport>(); }
+std::unique_ptr<HttpTransport> HttpTransport::Create() { return std::make_unique<Transport>(nullptr); }
+
+std::unique_ptr<HttpTransport> HttpTransport::CreateOver(OpenSocket open_socket) { return std::make_unique<Transport>(std::move(open_socket)); }
 
 std::string HttpResponse::Header(absl::string_view name) const {
   for (const auto& [key, value] : headers) {

@@ -55,6 +55,8 @@ struct HttpRequest {
   absl::Duration stall_timeout = absl::Minutes(3);  // without a byte in either direction
   // Called once when a 2xx response begins; an error ends the request with it.
   std::function<absl::Status(const HttpResponse&)> on_head;
+  // Both are called for responses of every status: whoever passes them on has no use for their meaning.
+  bool any_status = false;
   // Takes the bytes of a 2xx response; an error ends the request with it. Without it they gather in HttpResponse::body.
   std::function<absl::Status(absl::string_view)> on_data;
   std::size_t max_body = 8 << 20;  // more is a RESOURCE_EXHAUSTED error
@@ -78,7 +80,11 @@ bool IsTransientStatus(int status);
 // Thread-safe. A request occupies the calling thread.
 class HttpTransport {
  public:
+  // Opens a socket as socket(2) does, or returns -1. For connections from another network namespace than this thread's.
+  using OpenSocket = std::function<int(int family, int type, int protocol)>;
   static std::unique_ptr<HttpTransport> Create();
+  // All requests go out by such sockets, past the proxies of this process's environment.
+  static std::unique_ptr<HttpTransport> CreateOver(OpenSocket open_socket);
   virtual ~HttpTransport() = default;
   // Any HTTP status is a response; errors are failures to get one, and read `<method> "<url>": <reason>`. FailureOf tells them
   // apart. Cancellation is CANCELLED (or the token's own reason).

@@ -35,6 +35,8 @@ struct Exchange {
   absl::Status failure;  // of one of our own functions
 };
 
+bool Streams(const Exchange& exchange) { return exchange.response.ok() || exchange.request.any_status; }
+
 bool Fail(Exchange& exchange, absl::Status status) {
   if (!status.ok() && exchange.failure.ok()) exchange.failure = std::move(status);
   return !exchange.failure.ok();
@@ -67,7 +69,7 @@ std::size_t OnHeader(char* data, std::size_t size, std::size_t count, void* user
     }
   } else if (exchange.response.status >= 200) {
     exchange.in_body = true;
-    if (exchange.response.ok() && exchange.request.on_head && Fail(exchange, exchange.request.on_head(exchange.response))) return 0;
+    if (Streams(exchange) && exchange.request.on_head && Fail(exchange, exchange.request.on_head(exchange.response))) return 0;
   }
   return raw.size();
 }
@@ -76,7 +78,7 @@ std::size_t OnBody(char* data, std::size_t size, std::size_t count, void* user) 
   auto& exchange = *static_cast<Exchange*>(user);
   const absl::string_view bytes(data, size * count);
   std::string& body = exchange.response.body;
-  if (!exchange.response.ok()) {
+  if (!Streams(exchange)) {
     body.append(bytes.data(), std::min(bytes.size(), kMaxErrorBody - std::min(kMaxErrorBody, body.size())));
   } else if (exchange.request.on_data) {
     if (Fail(exchange, exchange.request.on_data(bytes))) return 0;
@@ -111,7 +113,9 @@ int OnSeek(void* user, curl_off_t offset, int origin) {
 }
 
 // The sockets must not leak into the programs that builds run.
-curl_socket_t OnSocket(void*, curlsocktype, curl_sockaddr* address) {
+curl_socket_t OnSocket(void* user, curlsocktype, curl_sockaddr* address) {
+  const auto* open_socket = static_cast<const HttpTransport::OpenSocket*>(user);
+  if (open_socket != nullptr) return (*open_socket)(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
   return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
 
@@ -244,7 +248,8 @@ absl::Status TransferError(CURL* easy, CURLcode code, const char* detail, const 
   return status;
 }
 
-Channel::Channel(CURLSH* share) : share_(share), multi_(curl_multi_init()), easy_(curl_easy_init()) {}
+Channel::Channel(CURLSH* share, const HttpTransport::OpenSocket* open_socket)
+    : share_(share), open_socket_(open_socket), multi_(curl_multi_init()), easy_(curl_easy_init()) {}
 
 Channel::~Channel() {
   curl_easy_cleanup(easy_);
@@ -264,6 +269,10 @@ absl::Status Channel::Perform(const HttpRequest& request, const std::string& met
   SetGeneral(easy_, share_, request, url);
   SetMethod(easy_, request, method, send_body);
   SetCallbacks(easy_, exchange, detail.data());
+  if (open_socket_ != nullptr) {
+    curl_easy_setopt(easy_, CURLOPT_OPENSOCKETDATA, const_cast<HttpTransport::OpenSocket*>(open_socket_));
+    curl_easy_setopt(easy_, CURLOPT_PROXY, "");
+  }
   const std::unique_ptr<curl_slist, void (*)(curl_slist*)> list(HeaderList(headers, send_body), &curl_slist_free_all);
   curl_easy_setopt(easy_, CURLOPT_HTTPHEADER, list.get());
 

@@ -14,7 +14,8 @@ namespace cachalot::registry {
 // A multi handle, which keeps connections alive between requests, and the easy handle that uses it. Not thread-safe.
 class Channel {
  public:
-  explicit Channel(CURLSH* share);
+  // `open_socket` may be null; else it outlives the channel.
+  Channel(CURLSH* share, const HttpTransport::OpenSocket* open_socket);
   ~Channel();
   Channel(const Channel&) = delete;
   Channel& operator=(const Channel&) = delete;
@@ -25,6 +26,7 @@ class Channel {
 
  private:
   CURLSH* const share_;
+  const HttpTransport::OpenSocket* const open_socket_;
   CURLM* const multi_;
   CURL* const easy_;
 };

@@ -110,6 +110,8 @@ class CrunRuntime final : public Runtime {
     return std::unique_ptr<Container>(std::move(container));
   }
 
+  absl::StatusOr<std::unique_ptr<ContainerNetwork>> Connect(Network network) override { return ProviderOf(network).Attach("", ""); }
+
   absl::StatusOr<ExitStatus> Run(const ContainerSpec& spec, Streams streams, const CancelToken& cancel) override {
     RETURN_IF_ERROR(cancel.status());
     ASSIGN_OR_RETURN(std::unique_ptr<ToolContainer> container, StartTool(spec, std::move(streams)));
@@ -154,11 +156,14 @@ class CrunRuntime final : public Runtime {
     return seccomp_status_;
   }
 
+  NetworkProvider& ProviderOf(Network network) {
+    if (network == Network::kNone) return *no_network_;
+    return network == Network::kSandbox && sandbox_network_ != nullptr ? *sandbox_network_ : *host_network_;
+  }
+
   absl::StatusOr<std::unique_ptr<ContainerNetwork>> AttachNetwork(const ContainerSpec& spec) {
-    const absl::string_view hostname = spec.hostname == kDefaultHostname ? "" : spec.hostname;
-    if (spec.network == Network::kNone) return no_network_->Attach(spec.id, hostname);
-    const bool sandbox = spec.network == Network::kSandbox && sandbox_network_ != nullptr;
-    return (sandbox ? sandbox_network_ : host_network_)->Attach(spec.id, hostname);
+    if (!spec.network_namespace.empty()) return JoinNetwork(spec.network_namespace);
+    return ProviderOf(spec.network).Attach(spec.id, spec.hostname == kDefaultHostname ? "" : spec.hostname);
   }
 
   absl::StatusOr<std::string> HostsPath(const ContainerSpec& spec, const std::string& bundle) {

@@ -29,6 +29,8 @@ class NetworkProvider {
 
 std::unique_ptr<NetworkProvider> NewHostNetwork();
 std::unique_ptr<NetworkProvider> NewNoNetwork();
+// The namespace at `path`, which is its owner's.
+std::unique_ptr<ContainerNetwork> JoinNetwork(std::string path);
 
 struct CniConfig {
   std::string config_path;  // a network configuration (*.conf, *.json) or a list of them (*.conflist)

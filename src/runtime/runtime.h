@@ -57,7 +57,8 @@ struct ContainerSpec {
   std::string hostname = "buildkitsandbox";
   std::vector<std::pair<std::string, std::string>> extra_hosts;  // host, ip
   Network network = Network::kSandbox;
-  bool privileged = false;  // LLB's security.insecure
+  std::string network_namespace;  // the path of one to join instead
+  bool privileged = false;        // LLB's security.insecure
   std::string cgroup_parent;
   ResourceLimits limits;
   DeviceEdits devices;
@@ -119,6 +120,8 @@ class Runtime {
   static absl::StatusOr<std::unique_ptr<Runtime>> Create(Config config);
   virtual ~Runtime() = default;
   virtual absl::StatusOr<std::unique_ptr<Container>> Start(const ContainerSpec& spec, Streams streams) = 0;
+  // A network as containers get it, for one who speaks for a container. The runtime outlives it.
+  virtual absl::StatusOr<std::unique_ptr<ContainerNetwork>> Connect(Network network) = 0;
   // Start, wait, remove: the short way for a build step.
   virtual absl::StatusOr<ExitStatus> Run(const ContainerSpec& spec, Streams streams, const CancelToken& cancel) = 0;
 };

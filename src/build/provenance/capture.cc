@@ -1,11 +1,13 @@
 #include "build/provenance/capture.h"
 
 #include <algorithm>
+#include <tuple>
 #include <unordered_set>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "oci/reference.h"
 
@@ -62,9 +64,7 @@ void CaptureSource(const llb::Vertex& vertex, const std::string& pin, Capture& c
   } else if (scheme == "git") {
     CaptureGit(source, rest, pin, capture);
   } else if (scheme == "http" || scheme == "https") {
-    const std::string url = RedactUrl(source.identifier);
-    const auto same = [&](const HttpMaterial& known) { return known.url == url; };
-    if (std::none_of(capture.http.begin(), capture.http.end(), same)) capture.http.push_back({url, pin});
+    capture.AddHttp({RedactUrl(source.identifier), pin});
   } else if (scheme == "local") {
     capture.locals.insert(std::string(rest));
   }
@@ -77,6 +77,37 @@ void CaptureExec(const llb::ExecOp& exec, Capture& capture) {
   }
   for (const llb::SecretEnv& secret : exec.secret_env) capture.AddSecret(secret.id, secret.optional);
   if (exec.network != llb::NetMode::kNone) capture.network_access = true;
+}
+
+// A page that redirects to a material is one, too.
+void AddRedirects(const std::vector<op::ProxyRecord>& records, std::map<std::string, std::string> digests, Capture& capture) {
+  for (bool added = true; added;) {
+    added = false;
+    for (const op::ProxyRecord& record : records) {
+      const auto target = digests.find(record.redirect);
+      if (record.redirect.empty() || target == digests.end() || !digests.emplace(record.url, target->second).second) continue;
+      capture.AddHttp({record.url, target->second});
+      added = true;
+    }
+  }
+}
+
+void CaptureProxied(const llb::Vertex& vertex, op::ProxyUse& proxy, Capture& capture) {
+  capture.proxied = true;
+  std::vector<op::ProxyRecord> records;
+  {
+    auto all = proxy.records.Lock();
+    if (const auto found = all->find(vertex.digest.str()); found != all->end()) records = found->second;
+  }
+  std::map<std::string, std::string> digests;
+  for (const op::ProxyRecord& record : records) {
+    if (!record.digest.empty() && digests.emplace(record.url, record.digest).second) capture.AddHttp({record.url, record.digest});
+    if (record.gap.empty()) continue;
+    const std::string command = absl::StrJoin(std::get<llb::ExecOp>(vertex.op).meta.args, " ");
+    capture.proxy_gaps.push_back({vertex.digest.str(), command, record.method, record.url, record.gap});
+    capture.incomplete = true;
+  }
+  AddRedirects(records, std::move(digests), capture);
 }
 
 void AddNeed(const std::string& id, bool optional, std::map<std::string, bool>& needs) {
@@ -103,6 +134,11 @@ void Capture::AddImage(const ConsultedImage& image) {
   if (std::none_of(images.begin(), images.end(), same)) images.push_back(image);
 }
 
+void Capture::AddHttp(const HttpMaterial& material) {
+  const auto same = [&](const HttpMaterial& known) { return known.url == material.url; };
+  if (std::none_of(http.begin(), http.end(), same)) http.push_back(material);
+}
+
 void Capture::AddSecret(const std::string& id, bool optional) { AddNeed(id, optional, secrets); }
 
 void Capture::AddSsh(const std::string& id, bool optional) { AddNeed(id.empty() ? "default" : id, optional, ssh); }
@@ -116,11 +152,15 @@ void Capture::Merge(const Capture& other) {
   };
   add_new(blobs, other.blobs, [](const BlobMaterial& a, const BlobMaterial& b) { return a.ref == b.ref && a.local == b.local; });
   add_new(git, other.git, [](const GitMaterial& a, const GitMaterial& b) { return a.url == b.url && a.bundle == b.bundle; });
-  add_new(http, other.http, [](const HttpMaterial& a, const HttpMaterial& b) { return a.url == b.url; });
+  for (const HttpMaterial& material : other.http) AddHttp(material);
+  add_new(proxy_gaps, other.proxy_gaps, [](const ProxyGap& a, const ProxyGap& b) {
+    return std::tie(a.op, a.method, a.url, a.reason) == std::tie(b.op, b.method, b.url, b.reason);
+  });
   locals.insert(other.locals.begin(), other.locals.end());
   for (const auto& [id, optional] : other.secrets) AddSecret(id, optional);
   for (const auto& [id, optional] : other.ssh) AddSsh(id, optional);
   network_access |= other.network_access;
+  proxied |= other.proxied;
   incomplete |= other.incomplete;
 }
 
@@ -143,7 +183,7 @@ void Capture::Tidy() {
   SortBy(http, &HttpMaterial::url);
 }
 
-Capture CaptureGraph(const llb::Edge& edge, const PinOf& pin_of) {
+Capture CaptureGraph(const llb::Edge& edge, const PinOf& pin_of, op::ProxyUse* proxy) {
   Capture capture;
   std::unordered_set<const llb::Vertex*> seen;
   std::vector<const llb::Vertex*> pending;
@@ -159,6 +199,7 @@ Capture CaptureGraph(const llb::Edge& edge, const PinOf& pin_of) {
       CaptureSource(*vertex, pin_of(*vertex), capture);
     } else if (const auto* exec = std::get_if<llb::ExecOp>(&vertex->op)) {
       CaptureExec(*exec, capture);
+      if (proxy != nullptr && exec->network != llb::NetMode::kNone) CaptureProxied(*vertex, *proxy, capture);
     } else if (std::holds_alternative<llb::BuildOp>(vertex->op)) {
       capture.incomplete = true;  // nobody looks into the graph that it builds
     }

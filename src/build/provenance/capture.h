@@ -12,6 +12,7 @@
 #include "llb/op.h"
 #include "oci/digest.h"
 #include "oci/platform.h"
+#include "op/proxy/proxy_use.h"
 
 namespace cachalot::build {
 
@@ -30,6 +31,12 @@ struct HttpMaterial {
   std::string digest;
 };
 
+// A request of a step through its proxy whose answer is no material.
+struct ProxyGap {
+  std::string op, name;  // the step: its vertex's digest, its command
+  std::string method, url, reason;
+};
+
 struct Capture {
   std::vector<ConsultedImage> images;
   std::vector<BlobMaterial> blobs;
@@ -38,8 +45,11 @@ struct Capture {
   std::set<std::string> locals;
   std::map<std::string, bool> secrets, ssh;  // id to whether it was optional everywhere
   bool network_access = false;
+  bool proxied = false;  // steps reached the network through proxies only
+  std::vector<ProxyGap> proxy_gaps;
   bool incomplete = false;  // there is more than this knows of
 
+  void AddHttp(const HttpMaterial& material);
   void AddImage(const ConsultedImage& image);
   void AddSecret(const std::string& id, bool optional);
   void AddSsh(const std::string& id, bool optional);
@@ -49,8 +59,8 @@ struct Capture {
 };
 
 using PinOf = std::function<std::string(const llb::Vertex&)>;
-// All vertices beneath `edge`. `pin_of` tells what sources were resolved to.
-Capture CaptureGraph(const llb::Edge& edge, const PinOf& pin_of);
+// All vertices beneath `edge`. `pin_of` tells what sources were resolved to; `proxy` is null unless steps are proxied.
+Capture CaptureGraph(const llb::Edge& edge, const PinOf& pin_of, op::ProxyUse* proxy);
 
 // `url` with "xxxxx" for a user's name and password in it.
 std::string RedactUrl(const std::string& url);

@@ -3,6 +3,7 @@
 #include <unordered_set>
 #include <utility>
 
+#include "absl/strings/cord.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
@@ -21,6 +22,8 @@ using oci::Json;
 constexpr char kBuildType[] = "https://github.com/moby/buildkit/blob/master/docs/attestations/slsa-definitions.md";
 constexpr char kBuildTypeV02[] = "https://mobyproject.org/buildkit@v1";
 constexpr int kIndent = 2;
+// A detail of errors, in the form that it has on the wire.
+constexpr char kIncompletePayload[] = "github.com/moby/buildkit/errdefs.ProvenanceMaterialsIncomplete+json";
 
 absl::Status ParseFlag(const std::string& name, const std::string& value, bool& flag) {
   for (const char* text : {"1", "t", "T", "TRUE", "true", "True"}) {
@@ -123,6 +126,20 @@ struct Parts {
   bool request_complete = false, materials_complete = false, hermetic = false;
 };
 
+Json GapsJson(const Capture& capture) {
+  Json gaps = Json::array();
+  for (const ProxyGap& gap : capture.proxy_gaps) {
+    gaps.push_back(Json{{"op", gap.op}, {"name", gap.name}, {"method", gap.method}, {"uri", gap.url}, {"reason", gap.reason}});
+  }
+  return gaps;
+}
+
+Json ProxyJson(const Capture& capture) {
+  Json network = {{"mode", "proxy"}};
+  if (Json gaps = GapsJson(capture); !gaps.empty()) network["proxy"]["incomplete"] = std::move(gaps);
+  return network;
+}
+
 absl::Status DescribeGraph(const TreeProvenance& tree, const LayersOfStep& layers, Parts& parts) {
   const llb::Definition definition = llb::SaveDefinition(tree.edge);
   llb::StepNumbers numbers;
@@ -169,6 +186,7 @@ absl::StatusOr<Parts> Collect(const ProvenanceOptions& options, const BuildFacts
   parts.request_complete = tree.producer->request().has_value() && !tree.producer->request()->frontend.empty();
   parts.materials_complete = CheckMaterials(capture).ok();
   parts.hermetic = parts.materials_complete && !capture.network_access;
+  if (capture.proxied) parts.metadata["network"] = ProxyJson(capture);
   if (options.max) {
     RETURN_IF_ERROR(DescribeGraph(tree, layers, parts));
   } else if (ScrubRequest(parts.request)) {
@@ -263,11 +281,19 @@ absl::Status CheckMaterials(const Capture& capture) {
   if (!capture.incomplete && capture.locals.empty()) return absl::OkStatus();
   std::string text =
       "provenance materials are incomplete\n\nThe build requested complete provenance materials, but not all dependencies could be captured.";
+  Json details = GapsJson(capture);
   if (!capture.locals.empty()) absl::StrAppend(&text, "\n\nUncaptured local sources:");
   for (const std::string& local : capture.locals) {
     absl::StrAppend(&text, "\n  - ", local.empty() ? "<unnamed>" : local, "\n    reason: local_source");
+    details.push_back(Json{{"name", local}, {"reason", "local_source"}});
   }
-  return absl::FailedPreconditionError(text);
+  if (!capture.proxy_gaps.empty()) absl::StrAppend(&text, "\n\nUncaptured requests:");
+  for (const ProxyGap& gap : capture.proxy_gaps) {
+    absl::StrAppend(&text, "\n  - ", gap.name, "\n    method: ", gap.method, "\n    url: ", gap.url, "\n    reason: ", gap.reason);
+  }
+  absl::Status status = absl::FailedPreconditionError(text);
+  status.SetPayload(kIncompletePayload, absl::Cord(oci::DumpGo(Json{{"incomplete", std::move(details)}})));
+  return status;
 }
 
 absl::StatusOr<std::string> MakePredicate(const ProvenanceOptions& options, const BuildFacts& facts, const TreeProvenance& tree, absl::Time finished,

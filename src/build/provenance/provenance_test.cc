@@ -54,7 +54,7 @@ std::string PinImages(const llb::Vertex& vertex) {
 }
 
 TEST(Capture, FindsWhatATreeIsMadeFrom) {
-  Capture capture = CaptureGraph(SomeGraph(), PinImages);
+  Capture capture = CaptureGraph(SomeGraph(), PinImages, nullptr);
   ASSERT_EQ(capture.images.size(), 1);
   EXPECT_EQ(capture.images[0].ref, "docker.io/library/busybox:latest");
   EXPECT_EQ(capture.images[0].digest.str(), Digest());
@@ -69,6 +69,31 @@ TEST(Capture, FindsWhatATreeIsMadeFrom) {
   capture.Tidy();
   ASSERT_EQ(capture.images.size(), 1);
   EXPECT_EQ(capture.images[0].ref, "docker.io/library/busybox:latest");
+}
+
+TEST(Capture, RequestsThroughProxiesAreMaterialsOrGaps) {
+  const llb::Edge graph = SomeGraph();
+  const std::string step = graph.vertex->digest.str();
+  op::ProxyUse proxy;
+  (*proxy.records.Lock())[step] = {{"GET", "http://a/old", 302, "http://a/new", "", ""},
+                                   {"GET", "http://a/new", 200, "", Digest(), ""},
+                                   {"POST", "http://a/form", 200, "", "", "method_not_materializable"}};
+  Capture capture = CaptureGraph(graph, PinImages, &proxy);
+  capture.Tidy();
+  EXPECT_TRUE(capture.proxied);
+  ASSERT_EQ(capture.http.size(), 2);
+  EXPECT_EQ(capture.http[0].url, "http://a/new");
+  EXPECT_EQ(capture.http[1].url, "http://a/old");
+  EXPECT_EQ(capture.http[1].digest, Digest());
+  ASSERT_EQ(capture.proxy_gaps.size(), 1);
+  EXPECT_EQ(capture.proxy_gaps[0].name, "make");
+  EXPECT_TRUE(capture.incomplete);
+  const absl::Status status = CheckMaterials(capture);
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("Uncaptured requests:\n  - make\n    method: POST\n    url: http://a/form\n    reason: method_"));
+  const auto details = status.GetPayload("github.com/moby/buildkit/errdefs.ProvenanceMaterialsIncomplete+json");
+  ASSERT_TRUE(details.has_value());
+  EXPECT_EQ(oci::ParseJson(std::string(*details), "details")->at("incomplete").size(), 2) << "and the local source";
 }
 
 TEST(Capture, NeedsAreOptionalIfTheyAreEverywhere) {
@@ -157,7 +182,7 @@ class PredicateTest : public ::testing::Test {
   PredicateTest() {
     build_ = RequestTrace::OfBuild({}, &index_);
     tree_.edge = SomeGraph();
-    tree_.capture = CaptureGraph(tree_.edge, PinImages);
+    tree_.capture = CaptureGraph(tree_.edge, PinImages, nullptr);
     tree_.producer = build_->AddNested({"dockerfile.v0", {{"build-arg:A", "1"}, {"vcs:source", "https://u:p@h/"}}, {}});
   }
   Json Make(const std::map<std::string, std::string>& attrs) {
