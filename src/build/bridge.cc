@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "base/status_macros.h"
+#include "build/image_frontend.h"
 #include "build/tree_reader.h"
 #include "dockerfile/frontend.h"
 #include "oci/digest.h"
@@ -83,17 +84,14 @@ absl::StatusOr<std::vector<solver::ResultPtr>> SolveAll(BuildCore& core, const s
 }
 
 absl::StatusOr<llb::FrontendResult> Bridge::RunFrontend(const llb::SolveRequest& request) {
-  if (request.frontend == "dockerfile.v0") return dockerfile::NewFrontend()->Run(*this, request.options, request.inputs);
-  if (request.frontend == "gateway.v0") {
-    auto source = request.options.find("source");
-    return absl::UnimplementedError(
-        absl::StrCat("frontend images are not supported: ", source == request.options.end() ? "gateway.v0" : source->second));
-  }
+  const FrontendRules& rules = core_->frontends().rules;
+  if (request.frontend == "dockerfile.v0" && rules.dockerfile) return dockerfile::NewFrontend()->Run(*this, request.options, request.inputs);
+  if (request.frontend == "gateway.v0" && rules.images) return RunImageFrontend(core_, trace_, request, cancel_);
   return absl::InvalidArgumentError(absl::StrCat("invalid frontend: ", request.frontend));
 }
 
 absl::StatusOr<llb::FrontendResult> Bridge::Solve(const llb::SolveRequest& request) {
-  RETURN_IF_ERROR(core_->cancel().status());
+  RETURN_IF_ERROR(cancel_.status());
   if (!request.definition.empty() && !request.frontend.empty()) {
     return absl::InvalidArgumentError("cannot solve with both Definition and Frontend specified");
   }
@@ -102,7 +100,7 @@ absl::StatusOr<llb::FrontendResult> Bridge::Solve(const llb::SolveRequest& reque
   if (!request.frontend.empty()) {
     std::shared_ptr<RequestTrace> nested;
     if (trace_ != nullptr) nested = trace_->AddNested({request.frontend, request.options, request.inputs});
-    ASSIGN_OR_RETURN(result, Bridge(core_, nested, policies_).RunFrontend(request));
+    ASSIGN_OR_RETURN(result, Bridge(core_, nested, policies_, cancel_).RunFrontend(request));
     if (nested != nullptr) nested->AddResult(result);
   } else if (!request.definition.empty()) {
     absl::StatusOr<llb::Edge> edge = llb::LoadDefinition(request.definition);
@@ -114,7 +112,7 @@ absl::StatusOr<llb::FrontendResult> Bridge::Solve(const llb::SolveRequest& reque
     std::vector<llb::RefPtr> refs;
     if (result.ref != nullptr) refs.push_back(result.ref);
     for (const auto& [platform, ref] : result.refs) refs.push_back(ref);
-    RETURN_IF_ERROR(SolveAll(*core_, refs, core_->cancel()).status());
+    RETURN_IF_ERROR(SolveAll(*core_, refs, cancel_).status());
   }
   return result;
 }
@@ -122,9 +120,9 @@ absl::StatusOr<llb::FrontendResult> Bridge::Solve(const llb::SolveRequest& reque
 absl::Status Bridge::ApplyPolicy(llb::SourceOp& source, const llb::ResolveOptions& options) {
   SourcePolicy& policy = core_->policy();
   if (policy.empty(options.policies)) return absl::OkStatus();
-  Bridge metadata(core_, nullptr, Policies::kRules);
+  Bridge metadata(core_, nullptr, Policies::kRules, cancel_);
   const absl::Status verdict = policies_ == Policies::kRules ? policy.ApplyRules(source, options.policies)
-                                                             : policy.Apply(source, options.platform, options.policies, metadata, core_->cancel());
+                                                             : policy.Apply(source, options.platform, options.policies, metadata, cancel_);
   return Annotate(verdict, "could not resolve image due to policy");
 }
 
@@ -149,7 +147,7 @@ absl::StatusOr<llb::ResolvedSource> Bridge::ResolveAllowed(const llb::SourceOp& 
   const std::string name = options.log_name.empty() ? absl::StrCat("resolve image config for ", source.identifier) : options.log_name;
   llb::ResolvedSource resolved;
   RETURN_IF_ERROR(ShowAsVertex(environment, name, absl::StrCat(source.identifier, oci::FormatPlatform(platform, true)), [&]() -> absl::Status {
-    ASSIGN_OR_RETURN(resolved, op::ResolveSource(environment, source, options, core_->cancel()));
+    ASSIGN_OR_RETURN(resolved, op::ResolveSource(environment, source, options, cancel_));
     return absl::OkStatus();
   }));
   if (trace_ != nullptr && resolved.image.has_value()) {
@@ -160,8 +158,8 @@ absl::StatusOr<llb::ResolvedSource> Bridge::ResolveAllowed(const llb::SourceOp& 
 }
 
 absl::StatusOr<std::unique_ptr<op::SourceTree>> Bridge::Files(const llb::RefPtr& ref, solver::ResultPtr& hold) {
-  ASSIGN_OR_RETURN(hold, core_->Solve(ref, core_->cancel()));
-  RETURN_IF_ERROR(op::MaterializeAll(*core_->environment(), {hold}, core_->cancel()));
+  ASSIGN_OR_RETURN(hold, core_->Solve(ref, cancel_));
+  RETURN_IF_ERROR(op::MaterializeAll(*core_->environment(), {hold}, cancel_));
   return op::SourceTree::Open(*core_->environment()->parts.snapshots, op::TreeOf(hold));
 }
 

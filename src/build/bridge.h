@@ -19,7 +19,10 @@ class Bridge : public llb::FrontendBridge {
   enum class Policies { kAll, kRules };
   // `trace` remembers what is asked for through this bridge; may be null for what is no frontend's business.
   Bridge(std::shared_ptr<BuildCore> core, std::shared_ptr<RequestTrace> trace, Policies policies = Policies::kAll)
-      : core_(std::move(core)), trace_(std::move(trace)), policies_(policies) {}
+      : Bridge(core, std::move(trace), policies, core->cancel()) {}
+  // `cancel` comes with the build's cancellation at the latest.
+  Bridge(std::shared_ptr<BuildCore> core, std::shared_ptr<RequestTrace> trace, Policies policies, CancelToken cancel)
+      : core_(std::move(core)), trace_(std::move(trace)), policies_(policies), cancel_(std::move(cancel)) {}
 
   absl::StatusOr<llb::FrontendResult> Solve(const llb::SolveRequest& request) override;
   absl::StatusOr<llb::ResolvedImage> ResolveImage(const std::string& ref, const llb::ResolveOptions& options) override;
@@ -29,7 +32,7 @@ class Bridge : public llb::FrontendBridge {
   absl::StatusOr<llb::FileStat> StatFile(const llb::RefPtr& ref, const std::string& path) override;
   void Warn(solver::WarningEvent warning) override { core_->environment()->progress->OnWarning(std::move(warning)); }
   oci::Platform default_platform() const override { return core_->environment()->platform; }
-  CancelToken cancel() const override { return core_->cancel(); }
+  CancelToken cancel() const override { return cancel_; }
 
  private:
   absl::StatusOr<llb::FrontendResult> RunFrontend(const llb::SolveRequest& request);
@@ -42,6 +45,7 @@ class Bridge : public llb::FrontendBridge {
   const std::shared_ptr<BuildCore> core_;
   const std::shared_ptr<RequestTrace> trace_;
   const Policies policies_;
+  const CancelToken cancel_;
 };
 
 // Solves all refs of a result at once; their trees in the order of the refs.

@@ -35,9 +35,10 @@ class BuildRef : public llb::Ref {
 }  // namespace
 
 BuildCore::BuildCore(op::EnvironmentPtr environment, Entitlements entitlements, std::unique_ptr<SourcePolicy> policy, solver::Solver& solver,
-                     CancelToken cancel)
+                     const FrontendHost& frontends, CancelToken cancel)
     : environment_(std::move(environment)),
       entitlements_(std::move(entitlements)),
+      frontends_(frontends),
       policy_(std::move(policy)),
       loader_(environment_, entitlements_),
       cancel_(std::move(cancel)),

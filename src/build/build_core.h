@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "base/cancel.h"
 #include "build/build_cache.h"
+#include "build/frontend_host.h"
 #include "build/source_policy.h"
 #include "build/vertex_loader.h"
 #include "llb/frontend.h"
@@ -20,8 +21,9 @@ namespace cachalot::build {
 // Shared by the build and every ref that it hands out. Thread-safe.
 class BuildCore : public std::enable_shared_from_this<BuildCore> {
  public:
+  // `frontends` outlives it.
   BuildCore(op::EnvironmentPtr environment, Entitlements entitlements, std::unique_ptr<SourcePolicy> policy, solver::Solver& solver,
-            CancelToken cancel);
+            const FrontendHost& frontends, CancelToken cancel);
 
   // A ref for the graph beneath `edge`, as the build's source policies and the frontend's make it. Nothing is solved yet, but the
   // graph is checked.
@@ -45,10 +47,12 @@ class BuildCore : public std::enable_shared_from_this<BuildCore> {
   SourcePolicy& policy() { return *policy_; }
   const CancelToken& cancel() const { return cancel_; }
   const Entitlements& entitlements() const { return entitlements_; }
+  const FrontendHost& frontends() const { return frontends_; }
 
  private:
   const op::EnvironmentPtr environment_;
   const Entitlements entitlements_;
+  const FrontendHost& frontends_;
   const std::unique_ptr<SourcePolicy> policy_;
   VertexLoader loader_;
   const CancelToken cancel_;

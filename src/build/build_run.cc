@@ -137,7 +137,7 @@ absl::Status BuildRun::Prepare() {
       return Nested<std::string>(*nested, [&] { return CheckRequest(core->lock(), method, url); });
     };
   }
-  core_ = std::make_shared<BuildCore>(std::move(environment), entitlements_, std::move(policy), solver_, cancel_);
+  core_ = std::make_shared<BuildCore>(std::move(environment), entitlements_, std::move(policy), solver_, frontends_, cancel_);
   *core = core_;
   for (const ExportRequest& request : request_.cache_imports) core_->cache().Import(request.type, request.attrs);
   return absl::OkStatus();

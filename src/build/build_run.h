@@ -21,12 +21,13 @@ namespace cachalot::build {
 
 class BuildRun {
  public:
-  // `parts`, `solver` and `producers` outlive the run; `config` is the engine's.
-  BuildRun(const op::Parts& parts, solver::Solver& solver, const Config& config, const BuildRequest& request, ProducerIndex& producers,
-           std::shared_ptr<solver::ProgressSink> progress, CancelToken cancel)
+  // `parts`, `solver`, `frontends` and `producers` outlive the run; `config` is the engine's.
+  BuildRun(const op::Parts& parts, solver::Solver& solver, const Config& config, const FrontendHost& frontends, const BuildRequest& request,
+           ProducerIndex& producers, std::shared_ptr<solver::ProgressSink> progress, CancelToken cancel)
       : parts_(parts),
         solver_(solver),
         config_(config),
+        frontends_(frontends),
         request_(request),
         progress_(std::move(progress)),
         cancel_(std::move(cancel)),
@@ -60,6 +61,7 @@ class BuildRun {
   const op::Parts& parts_;
   solver::Solver& solver_;
   const Config& config_;
+  const FrontendHost& frontends_;
   const BuildRequest& request_;
   const std::shared_ptr<solver::ProgressSink> progress_;
   const CancelToken cancel_;

@@ -80,7 +80,7 @@ absl::StatusOr<std::string> WorkerId(const std::string& root) {
 
 class EngineImpl : public Engine {
  public:
-  explicit EngineImpl(Config config) : config_(std::move(config)) {}
+  explicit EngineImpl(Config config) : config_(std::move(config)), frontends_{nullptr, [this] { return worker(); }, config_.frontends} {}
   ~EngineImpl() override;
   absl::Status Open();
 
@@ -91,6 +91,7 @@ class EngineImpl : public Engine {
   absl::StatusOr<BuildResponse> Build(const BuildRequest& request, const CancelToken& cancel) override;
   absl::Status Follow(const std::string& ref, const std::function<absl::Status(const ProgressBatch&)>& on_batch, const CancelToken& cancel) override;
   absl::StatusOr<std::shared_ptr<GatewayBuild>> Gateway(const std::string& ref, const CancelToken& cancel) override;
+  void ServeFrontendsWith(FrontendServer* server) override { frontends_.server = server; }
   WorkerInfo worker() override {
     WorkerInfo worker = worker_;
     worker.devices = devices_->Read().List();
@@ -109,6 +110,7 @@ class EngineImpl : public Engine {
   void Describe(const std::string& id);
 
   Config config_;
+  FrontendHost frontends_;
   UniqueFd lock_;
   WorkerInfo worker_;
   CancelSource shutdown_;
@@ -241,7 +243,7 @@ absl::StatusOr<BuildResponse> EngineImpl::Build(const BuildRequest& request, con
   const CancelToken::Registration on_shutdown = shutdown_.token().OnCancel([this, &stop] { stop.Cancel(shutdown_.token().status()); });
   absl::StatusOr<BuildResponse> response;
   {
-    BuildRun run(parts_, *solver_, config_, request, producers_, entry->progress, stop.token());
+    BuildRun run(parts_, *solver_, config_, frontends_, request, producers_, entry->progress, stop.token());
     response = run.Run([&](std::shared_ptr<build::Gateway> gateway) {
       builds_.Lock()->entries[request.ref]->gateway = std::move(gateway);
       builds_.NotifyAll();

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "base/cancel.h"
 #include "build/container.h"
+#include "build/frontend_host.h"
 #include "build/source_verifier.h"
 #include "llb/frontend.h"
 #include "policy/policy.h"
@@ -39,8 +40,9 @@ struct Config {
   std::vector<oci::Platform> platforms;  // empty: the host's
   bool gc = true;
   std::vector<snapshot::PrunePolicy> gc_policies;  // empty: defaults from the disk's size
-  std::string provenance_env_dir;                  // *.json files that go into the environment of provenance
-  std::string provenance_environment;              // their content, read when the engine opens
+  FrontendRules frontends;
+  std::string provenance_env_dir;      // *.json files that go into the environment of provenance
+  std::string provenance_environment;  // their content, read when the engine opens
 };
 
 struct ExportRequest {
@@ -131,6 +133,10 @@ class Engine {
                               const CancelToken& cancel) = 0;
   // The gateway of a build whose frontend runs in the client; waits for the build to start.
   virtual absl::StatusOr<std::shared_ptr<GatewayBuild>> Gateway(const std::string& ref, const CancelToken& cancel) = 0;
+
+  // Who serves frontends that come as images: outlives every build, or is taken away (null) when none runs any more. Not to be called
+  // while a build runs.
+  virtual void ServeFrontendsWith(FrontendServer* server) = 0;
 
   virtual WorkerInfo worker() = 0;
   virtual absl::StatusOr<std::vector<snapshot::UsageRecord>> DiskUsage(const std::vector<std::string>& filters) = 0;

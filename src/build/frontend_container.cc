@@ -84,9 +84,10 @@ FrontendContainer::FrontendContainer(std::shared_ptr<BuildCore> core, ContainerR
 FrontendContainer::~FrontendContainer() { (void)Release(); }
 
 absl::StatusOr<std::shared_ptr<FrontendContainer>> FrontendContainer::Create(std::shared_ptr<BuildCore> core, ContainerRequest request,
-                                                                             const std::vector<solver::ResultPtr>& inputs,
-                                                                             const CancelToken& cancel) {
+                                                                             const std::vector<solver::ResultPtr>& inputs, const CancelToken& cancel,
+                                                                             std::vector<runtime::MountPoint> own_mounts) {
   auto container = std::shared_ptr<FrontendContainer>(new FrontendContainer(std::move(core), std::move(request)));
+  container->own_mounts_ = std::move(own_mounts);
   container->mounts_ = std::make_unique<op::ExecMounts>(*container->core_->environment(), absl::StrCat("container ", container->request_.id));
   RETURN_IF_ERROR(container->mounts_->Prepare(container->request_.mounts, "", inputs, cancel));
   return container;
@@ -146,6 +147,7 @@ absl::Status FrontendContainer::StartFirst(const ProcessRequest& request, runtim
   spec.rootfs = mounts_->rootfs();
   spec.readonly_rootfs = mounts_->readonly_rootfs();
   spec.mounts = mounts_->points();
+  spec.mounts.insert(spec.mounts.end(), own_mounts_.begin(), own_mounts_.end());
   spec.process = std::move(process);
   if (!request_.hostname.empty()) spec.hostname = request_.hostname;
   for (const llb::HostIp& host : request_.extra_hosts) spec.extra_hosts.emplace_back(host.host, host.ip);

@@ -17,9 +17,10 @@ namespace cachalot::build {
 
 class FrontendContainer final : public Container, public std::enable_shared_from_this<FrontendContainer> {
  public:
-  // Prepares the mounts; their inputs are `inputs`, which are materialized. Nothing runs yet.
+  // Prepares the mounts; their inputs are `inputs`, which are materialized. `own_mounts` come last. Nothing runs yet.
   static absl::StatusOr<std::shared_ptr<FrontendContainer>> Create(std::shared_ptr<BuildCore> core, ContainerRequest request,
-                                                                   const std::vector<solver::ResultPtr>& inputs, const CancelToken& cancel);
+                                                                   const std::vector<solver::ResultPtr>& inputs, const CancelToken& cancel,
+                                                                   std::vector<runtime::MountPoint> own_mounts = {});
   ~FrontendContainer() override;
 
   absl::StatusOr<std::unique_ptr<ContainerProcess>> Start(const ProcessRequest& request, runtime::Streams streams,
@@ -54,6 +55,7 @@ class FrontendContainer final : public Container, public std::enable_shared_from
   CancelSource stop_;
   Guarded<State> state_;
   std::unique_ptr<op::ExecMounts> mounts_;
+  std::vector<runtime::MountPoint> own_mounts_;
   std::mutex starting_;  // one process at a time
   bool started_ = false;
   std::unique_ptr<runtime::Container> container_;  // null unless the first process could be started

@@ -30,7 +30,7 @@ absl::Status FrontendContainers::Create(ContainerRequest request, const std::vec
   const std::string id = request.id;
   ASSIGN_OR_RETURN(const Container container, FrontendContainer::Create(core_, std::move(request), inputs, cancel));
   auto state = state_.Lock();
-  if (state->closed) return absl::CancelledError("the build has ended");
+  if (state->closed) return absl::CancelledError("the frontend has ended");
   if (!state->containers.emplace(id, container).second) return absl::AlreadyExistsError(absl::StrCat("Container ", id, " already exists"));
   return absl::OkStatus();
 }

@@ -31,7 +31,7 @@ absl::StatusOr<llb::RefPtr> Gateway::Find(const std::string& id) {
 }
 
 absl::Status Gateway::NewContainer(ContainerRequest request, const CancelToken& cancel) {
-  CancelSource either(core_->cancel());
+  CancelSource either(bridge_.cancel());
   const CancelToken::Registration link = cancel.OnCancel([&] { either.Cancel(cancel.status()); });
   std::vector<FrontendContainers::MountTree> trees;
   for (const llb::Mount& mount : request.mounts) {

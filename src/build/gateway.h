@@ -1,4 +1,4 @@
-// Builds whose frontend runs in the client.
+// Frontends that are not in this process: in the client, or in a container.
 #pragma once
 
 #include <map>
@@ -16,7 +16,13 @@ namespace cachalot::build {
 class Gateway : public GatewayBuild {
  public:
   Gateway(std::shared_ptr<BuildCore> core, std::shared_ptr<RequestTrace> trace, std::map<std::string, llb::Definition> inputs)
-      : core_(core), bridge_(core, std::move(trace)), inputs_(std::move(inputs)), containers_(std::move(core)) {}
+      : Gateway(core, std::move(trace), std::move(inputs), core->cancel()) {}
+  // `cancel` comes with the build's cancellation at the latest.
+  Gateway(std::shared_ptr<BuildCore> core, std::shared_ptr<RequestTrace> trace, std::map<std::string, llb::Definition> inputs, CancelToken cancel)
+      : core_(core),
+        bridge_(core, std::move(trace), Bridge::Policies::kAll, std::move(cancel)),
+        inputs_(std::move(inputs)),
+        containers_(std::move(core)) {}
 
   llb::FrontendBridge& bridge() override { return bridge_; }
   void Return(absl::StatusOr<llb::FrontendResult> result) override;
@@ -27,9 +33,11 @@ class Gateway : public GatewayBuild {
   absl::StatusOr<ContainerPtr> FindContainer(const std::string& id) override { return containers_.Find(id); }
   absl::Status ReleaseContainer(const std::string& id) override { return containers_.Release(id); }
 
-  // Blocks until the client's frontend has returned.
+  // Blocks until the frontend has returned.
   absl::StatusOr<llb::FrontendResult> Wait(const CancelToken& cancel);
-  // Lets go of all refs and containers: the build has ended.
+  // What it has returned, if it has.
+  std::optional<absl::StatusOr<llb::FrontendResult>> returned() { return *returned_.Lock(); }
+  // Lets go of all refs and containers: the frontend has ended.
   void Close();
 
  private:

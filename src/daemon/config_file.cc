@@ -272,6 +272,7 @@ Keys TopLevel(Settings& settings) {
     };
   };
   runtime::Runtime::Config& runtime = settings.engine.runtime;
+  build::FrontendRules& frontends = settings.engine.frontends;
   return {
       {"debug", level_flag("debug")},
       {"trace", level_flag("trace")},
@@ -290,8 +291,8 @@ Keys TopLevel(Settings& settings) {
       {"dns",
        Table({{"nameservers", Texts(runtime.dns_servers)}, {"options", Texts(runtime.dns_options)}, {"searchdomains", Texts(runtime.dns_search)}})},
       {"history", History(settings.server.history)},
-      {"frontend",
-       Table({{"dockerfile.v0", Table({{"enabled", ignored}})}, {"gateway.v0", Table({{"enabled", ignored}, {"allowedrepositories", ignored}})}})},
+      {"frontend", Table({{"dockerfile.v0", Table({{"enabled", Flag(frontends.dockerfile)}})},
+                          {"gateway.v0", Table({{"enabled", Flag(frontends.images)}, {"allowedrepositories", Texts(frontends.allowed_images)}})}})},
       {"system", Table({{"platformscachemaxage", ignored}, {"maxregistryconcurrency", ignored}})},
       {"provenanceenvdir", Text(settings.engine.provenance_env_dir)},
       {"cache", Table({{"gha", ignored}})},

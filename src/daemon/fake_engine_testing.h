@@ -130,6 +130,7 @@ class FakeEngine final : public build::Engine {
     if (ref != "gw") return absl::NotFoundError("no such job " + ref);
     return gateway;
   }
+  void ServeFrontendsWith(build::FrontendServer* server) override { frontends = server; }
   build::WorkerInfo worker() override { return {"worker-id", {{"org.mobyproject.buildkit.worker.executor", "oci"}}, {oci::HostPlatform()}, {}, {}}; }
   absl::StatusOr<std::vector<snapshot::UsageRecord>> DiskUsage(const std::vector<std::string>&) override { return usage; }
   absl::Status Prune(const snapshot::PrunePolicy&, const std::function<void(const snapshot::UsageRecord&)>& on_deleted) override {
@@ -138,6 +139,7 @@ class FakeEngine final : public build::Engine {
   }
 
   build::BuildResponse response;
+  build::FrontendServer* frontends = nullptr;
   absl::Status failure = absl::UnknownError("failed");
   std::vector<build::ProgressBatch> progress;
   std::vector<snapshot::UsageRecord> usage;

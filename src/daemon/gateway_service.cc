@@ -71,6 +71,7 @@ absl::Status ResolveSourceMeta(llb::FrontendBridge& bridge, const gateway::Resol
 }
 
 absl::StatusOr<std::shared_ptr<build::GatewayBuild>> GatewayService::FindBuild(const std::string& id, const char* method, const CancelToken& cancel) {
+  if (only_ != nullptr) return only_;
   if (id.empty()) return absl::InvalidArgumentError(absl::StrCat("forwarding ", method, ": no buildid found in context"));
   auto build = engine_.Gateway(id, cancel);
   if (!build.ok()) return Annotate(build.status(), absl::StrCat("forwarding ", method));

@@ -14,8 +14,9 @@ absl::Status ResolveSourceMeta(llb::FrontendBridge& bridge, const moby::buildkit
 // Calls carry the build's ref as metadata `buildkit-controlapi-buildid`; they wait for that build to start.
 class GatewayService final : public moby::buildkit::v1::frontend::LLBBridge::CallbackService {
  public:
-  // Both outlive the service.
-  GatewayService(build::Engine& engine, const CallContext& calls) : engine_(engine), calls_(calls) {}
+  // Both outlive the service. With `only`, all calls are that build's, whatever their metadata says.
+  GatewayService(build::Engine& engine, const CallContext& calls, std::shared_ptr<build::GatewayBuild> only = nullptr)
+      : engine_(engine), calls_(calls), only_(std::move(only)) {}
 
   using Unary = grpc::ServerUnaryReactor*;
   using Context = grpc::CallbackServerContext;
@@ -55,7 +56,7 @@ class GatewayService final : public moby::buildkit::v1::frontend::LLBBridge::Cal
              moby::buildkit::v1::frontend::WarnResponse* response) override;
 
  private:
-  // The build that the call's metadata names.
+  // The build that the call's metadata names, by its id.
   absl::StatusOr<std::shared_ptr<build::GatewayBuild>> FindBuild(const std::string& id, const char* method, const CancelToken& cancel);
   // Runs `work(gateway)` for that build.
   template <typename Work>
@@ -63,6 +64,7 @@ class GatewayService final : public moby::buildkit::v1::frontend::LLBBridge::Cal
 
   build::Engine& engine_;
   const CallContext calls_;
+  const std::shared_ptr<build::GatewayBuild> only_;
 };
 
 }  // namespace cachalot::daemon

@@ -1,10 +1,8 @@
 #include "daemon/server.h"
 
-#include <fcntl.h>
 #include <grpc/grpc.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
-#include <grpcpp/server_posix.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -20,7 +18,9 @@
 #include "daemon/address.h"
 #include "daemon/content_service.h"
 #include "daemon/control_service.h"
+#include "daemon/frontend_server.h"
 #include "daemon/gateway_service.h"
+#include "daemon/grpc_server.h"
 #include "daemon/tls.h"
 #include "daemon/trace_service.h"
 
@@ -28,8 +28,6 @@ namespace cachalot::daemon {
 
 namespace {
 
-constexpr int kMaxMessageBytes = 16 << 20;            // what clients set as well
-constexpr int kMaxMetadataBytes = 16 << 20;           // error details hold whole source files
 constexpr int kMaxCalls = 4096;                       // threads: calls wait for each other, so that none may be queued behind them
 constexpr std::chrono::milliseconds kPatience(1500);  // for calls to end by themselves on shutdown
 
@@ -44,21 +42,6 @@ absl::StatusOr<std::unique_ptr<TlsTerminator>> MakeTls(const ServerOptions& opti
   return TlsTerminator::Create({options.tls_cert, options.tls_key, options.tls_ca});
 }
 
-void SetLimits(grpc::ServerBuilder& builder) {
-  builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
-  builder.SetMaxSendMessageSize(kMaxMessageBytes);
-  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  // Clients may ping as often as they like, with or without calls.
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
-  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 1000);
-  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
-  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-  builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
-  builder.SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
-  builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 2);
-}
-
 class GrpcServer final : public Server {
  public:
   GrpcServer(build::Engine& engine, const ServerOptions& options)
@@ -70,8 +53,15 @@ class GrpcServer final : public Server {
         control_(engine, history_, calls_),
         gateway_(engine, calls_),
         content_(engine, calls_),
-        trace_(traces_) {}
-  ~GrpcServer() override { Shutdown(); }
+        trace_(traces_),
+        engine_(engine),
+        frontends_(engine, calls_) {
+    engine.ServeFrontendsWith(&frontends_);
+  }
+  ~GrpcServer() override {
+    Shutdown();
+    engine_.ServeFrontendsWith(nullptr);
+  }
 
   absl::Status Listen(const ServerOptions& options) {
     ASSIGN_OR_RETURN(tls_, MakeTls(options));
@@ -87,10 +77,7 @@ class GrpcServer final : public Server {
       ASSIGN_OR_RETURN(Acceptor::Listener listener, Open(text, options));
       listeners.push_back(std::move(listener));
     }
-    server_ = builder.BuildAndStart();
-    if (server_ == nullptr) {
-      return absl::InternalError("the gRPC server does not start");
-    }
+    ASSIGN_OR_RETURN(server_, StartServer(builder));
     acceptor_.emplace(std::move(listeners), [this](UniqueFd connection, const Acceptor::Listener& listener) {
       if (!listener.tls) return Serve(std::move(connection));
       tls_->Serve(std::move(connection), [this](UniqueFd plain) { Serve(std::move(plain)); });
@@ -102,8 +89,7 @@ class GrpcServer final : public Server {
   }
 
   void Serve(UniqueFd connection) override {
-    fcntl(connection.get(), F_SETFL, fcntl(connection.get(), F_GETFL) | O_NONBLOCK);
-    grpc::AddInsecureChannelFromFd(server_.get(), connection.release());
+    if (absl::Status status = ServeConnection(*server_, std::move(connection)); !status.ok()) LogWarning(status.message());
   }
 
   void Shutdown() override {
@@ -149,6 +135,8 @@ class GrpcServer final : public Server {
   GatewayService gateway_;
   ContentService content_;
   TraceService trace_;
+  build::Engine& engine_;
+  GrpcFrontendServer frontends_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<TlsTerminator> tls_;  // or null
   std::optional<Acceptor> acceptor_;

@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -77,6 +78,19 @@ void DecodeExports(const control::SolveRequest& message, build::BuildRequest& re
   }
 }
 
+// The frontend "image" that stands for the built-in frontend, unless the client puts something in its place.
+void UseBuiltInFrontend(build::BuildRequest& request) {
+  constexpr char kBuiltIn[] = "dockerfile.v0";
+  const auto source = request.options.find("source");
+  if (request.frontend != "gateway.v0" || source == request.options.end() || source->second != kBuiltIn) return;
+  const std::string context = absl::StrCat("context:", kBuiltIn);
+  for (const auto& [name, value] : request.options) {
+    if (name == context || absl::StartsWith(name, context + "::")) return;
+  }
+  request.frontend = kBuiltIn;
+  request.options.erase(source);
+}
+
 }  // namespace
 
 absl::StatusOr<build::BuildRequest> DecodeSolve(const control::SolveRequest& message) {
@@ -89,6 +103,7 @@ absl::StatusOr<build::BuildRequest> DecodeSolve(const control::SolveRequest& mes
   }
   request.frontend = message.frontend();
   request.options = Plain(message.frontendattrs());
+  UseBuiltInFrontend(request);
   for (const auto& [name, definition] : message.frontendinputs()) {
     request.inputs[name] = definition.SerializeAsString();
   }

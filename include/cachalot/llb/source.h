@@ -16,7 +16,7 @@ enum class ResolveMode { kDefault, kForcePull, kPreferLocal };
 
 struct ImageOptions {
   ResolveMode resolve_mode = ResolveMode::kDefault;
-  bool internal = false;                // the daemon's records show it as its own, not as the user's
+  std::string record_type = {};         // what the daemon's records show: "internal", "frontend"; by default "regular"
   std::optional<int> layer_limit = {};  // only the first layers
   std::string checksum = {};            // the digest that the manifest must have
   Constraints constraints = {};

@@ -281,6 +281,12 @@ absl::StatusOr<Config> ParseConfig(const Options& options) {
   return config;
 }
 
+absl::Status UnsupportedCap(absl::string_view name) {
+  absl::Status status = absl::UnimplementedError(absl::StrCat("unsupported frontend capability ", name));
+  status.SetPayload("github.com/moby/buildkit/errdefs.FrontendCap+json", absl::Cord(absl::StrCat("{\"name\":", GoQuote(name), "}")));
+  return status;
+}
+
 absl::Status CheckFrontendCaps(const Options& options) {
   const std::string& wanted = Option(options, "frontend.caps");
   if (wanted.empty()) return absl::OkStatus();
@@ -290,9 +296,7 @@ absl::Status CheckFrontendCaps(const Options& options) {
         name == "moby.buildkit.frontend.gitquerystring") {
       continue;
     }
-    absl::Status status = absl::UnimplementedError(absl::StrCat("unsupported frontend capability ", name));
-    status.SetPayload("github.com/moby/buildkit/errdefs.FrontendCap+json", absl::Cord(absl::StrCat("{\"name\":", GoQuote(name), "}")));
-    return status;
+    return UnsupportedCap(name);
   }
   return absl::OkStatus();
 }

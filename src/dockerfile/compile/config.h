@@ -54,6 +54,8 @@ absl::string_view ResolveModeName(llb::ResolveMode mode);
 
 // Fails when the option "frontend.caps" asks for what this frontend does not have.
 absl::Status CheckFrontendCaps(const Options& options);
+// UNIMPLEMENTED with the detail that clients look for before they try another way.
+absl::Status UnsupportedCap(absl::string_view name);
 
 // options[name], or empty.
 const std::string& Option(const Options& options, const std::string& name);

@@ -177,7 +177,7 @@ State SourceGraph() {
            {.filename = "g", .checksum = "sha256:00", .mode = 0750, .uid = 1, .gid = 2, .auth_header_secret = "h", .accept = "a", .user_agent = "u"}),
       OciLayout("x@sha256:1234", {.session_id = "sess", .store_id = "store", .layer_limit = 2}),
       Image("localhost:5000/x",
-            {.resolve_mode = ResolveMode::kPreferLocal, .internal = true, .constraints = Constraints().For({"linux", "arm64", "", "", {}})}),
+            {.resolve_mode = ResolveMode::kPreferLocal, .record_type = "internal", .constraints = Constraints().For({"linux", "arm64", "", "", {}})}),
   });
 }
 

@@ -42,8 +42,7 @@ class SourceNode : public Node {
 // A directory of the client whose options are known only when the graph is assembled.
 class DecidedLocalNode : public Node {
  public:
-  DecidedLocalNode(std::string name, std::function<LocalOptions()> decide)
-      : Node({}, {}), name_(std::move(name)), decide_(std::move(decide)) {}
+  DecidedLocalNode(std::string name, std::function<LocalOptions()> decide) : Node({}, {}), name_(std::move(name)), decide_(std::move(decide)) {}
 
   absl::Status Assemble(const MarshalOptions& options, const std::vector<Edge>& inputs, Vertex& vertex) const override {
     const State decided = Local(name_, decide_());
@@ -116,7 +115,7 @@ State Image(absl::string_view ref, const ImageOptions& options) {
   } else if (options.resolve_mode == ResolveMode::kPreferLocal) {
     source.Set("image.resolvemode", "local");
   }
-  if (options.internal) source.Set("image.recordtype", "internal");
+  if (!options.record_type.empty()) source.Set("image.recordtype", options.record_type);
   source.Set("image.layerlimit", NumberOrEmpty(options.layer_limit), "source.image.layerlimit");
   source.Set("image.checksum", options.checksum, "source.image.checksum");
   const absl::StatusOr<oci::Reference> parsed = oci::Reference::ParseNormalized(ref);
