@@ -188,7 +188,7 @@ absl::StatusOr<std::unique_ptr<op::SourceTree>> FrontendContainer::OpenMount(int
   if (!absl::StartsWith(path, "/")) return absl::InvalidArgumentError(absl::StrCat("can't make ", path, " relative to /"));
   const std::string directory = mounts_->DirectoryOf(mount);
   if (directory.empty()) return absl::NotFoundError(absl::StrCat("mountable ", mount, " not found"));
-  return op::SourceTree::OpenDirectory(directory);
+  return op::SourceTree::Over({directory});
 }
 
 absl::StatusOr<std::string> FrontendContainer::ReadFile(int mount, const std::string& path, std::int64_t offset, std::int64_t length) {

@@ -35,7 +35,7 @@ std::uint32_t GoMode(mode_t mode) {
   return result;
 }
 
-absl::StatusOr<llb::FileStat> Describe(const op::SourceTree& tree, const std::string& path, const struct stat& st) {
+absl::StatusOr<llb::FileStat> Describe(op::SourceTree& tree, const std::string& path, const struct stat& st) {
   llb::FileStat result;
   result.path = BaseName(path);
   result.mode = GoMode(st.st_mode);

@@ -61,7 +61,7 @@ class FakeSnapshots final : public snapshot::Snapshots {
   }
   absl::StatusOr<Ptr> Diff(const Ptr&, const Ptr&, const snapshot::Label&, snapshot::BlobFetcher&, const CancelToken&) override { return Unused(); }
   absl::StatusOr<Ptr> Get(const snapshot::SnapshotId&) override { return Unused(); }
-  absl::StatusOr<os::Mount> MountSpec(const Ptr&, bool) override { return Unused(); }
+  absl::StatusOr<std::vector<std::string>> LayerDirectories(const Ptr&) override { return Unused(); }
   absl::StatusOr<std::optional<std::vector<snapshot::Layer>>> LayersAtHand(const Ptr&, const snapshot::Compression&) override { return Unused(); }
   absl::StatusOr<oci::Digest> Checksum(const Ptr&, const ChecksumOptions&) override { return Unused(); }
   absl::StatusOr<Ptr> FindNamed(const std::string&) override { return Unused(); }

@@ -204,49 +204,26 @@ bool Copier::KeepsAttributes(const struct stat& st) const {
   return attributes.uid == st.st_uid && attributes.gid == st.st_gid && attributes.mode == st.st_mode && !rules_.time.has_value();
 }
 
-int Copier::FindLayer(const std::string& path, const struct stat& st) {
-  const std::string directory = DirName(path);
-  if (layer_path_ != directory || layer_dirs_.empty()) {
-    layer_dirs_.clear();
-    layer_path_ = directory;
-    for (const UniqueFd& layer : source_.layers()) {
-      const std::string relative = directory == "/" ? "." : directory.substr(1);
-      layer_dirs_.emplace_back(::openat(layer.get(), relative.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-    }
-  }
-  const std::string name = path.substr(path.rfind('/') + 1);
-  for (std::size_t i = 0; i < layer_dirs_.size(); ++i) {
-    struct stat found;
-    if (!layer_dirs_[i].valid() || ::fstatat(layer_dirs_[i].get(), name.c_str(), &found, AT_SYMLINK_NOFOLLOW) != 0) continue;
-    const bool same = found.st_ino == st.st_ino && found.st_mode == st.st_mode && found.st_size == st.st_size &&
-                      found.st_mtim.tv_sec == st.st_mtim.tv_sec && found.st_mtim.tv_nsec == st.st_mtim.tv_nsec;
-    return same ? static_cast<int>(i) : -1;
-  }
-  return -1;
-}
-
 absl::Status Copier::CopyFile(const Item& item, const struct stat& st, const TreeWriter::Place& place) {
   if (S_ISREG(st.st_mode)) {
     const bool keeps = KeepsAttributes(st);
-    const int layer = keeps || st.st_nlink > 1 ? FindLayer(item.source, st) : -1;
-    const auto key = std::make_pair(layer, st.st_ino);
-    const bool several_names = st.st_nlink > 1 && layer >= 0;
-    if (several_names) {
+    ASSIGN_OR_RETURN(const SourceTree::Place from, source_.Locate(item.source));
+    const auto key = std::make_pair(from.layer, st.st_ino);
+    if (st.st_nlink > 1) {
       auto first = linked_.find(key);
       if (first != linked_.end()) {
         const std::string old = first->second;
         ASSIGN_OR_RETURN(const int directory, target_.OpenDirectory(DirName(old)));
-        const UniqueFd from(::fcntl(directory, F_DUPFD_CLOEXEC, 0));
+        const UniqueFd old_directory(::fcntl(directory, F_DUPFD_CLOEXEC, 0));
         ASSIGN_OR_RETURN(const TreeWriter::Place again, target_.MakeRoom(item.target, item.target_empty));
-        if (::linkat(from.get(), BaseName(old).c_str(), again.parent, again.name.c_str(), 0) == 0) return absl::OkStatus();
+        if (::linkat(old_directory.get(), BaseName(old).c_str(), again.parent, again.name.c_str(), 0) == 0) return absl::OkStatus();
         return ErrnoError(absl::StrCat("failed to create hard link: link ", old, " ", item.target));
       }
       linked_[key] = item.target;
     }
-    if (keeps && layer >= 0 && target_.ClaimInode(st.st_ino)) {
-      const std::string name = item.source.substr(item.source.rfind('/') + 1);
+    if (keeps && target_.ClaimInode(st.st_ino)) {
       // Fails across file systems and at the bound of names per inode: then the data is copied.
-      if (::linkat(layer_dirs_[layer].get(), name.c_str(), place.parent, place.name.c_str(), 0) == 0) return absl::OkStatus();
+      if (::linkat(from.directory, from.name.c_str(), place.parent, place.name.c_str(), 0) == 0) return absl::OkStatus();
     }
     return CopyContent(item, place);
   }

@@ -50,8 +50,6 @@ class Copier {
   absl::Status CreateParents();
   absl::Status CopyFile(const Item& item, const struct stat& st, const TreeWriter::Place& place);
   absl::Status CopyContent(const Item& item, const TreeWriter::Place& place);
-  // Where in the layers the file lies (index and an open directory there), or -1.
-  int FindLayer(const std::string& path, const struct stat& st);
   bool KeepsAttributes(const struct stat& st) const;
   Attributes AttributesFor(const struct stat& st) const;
   absl::Status FinishDirectory(const Item& item, const struct stat& st);
@@ -63,9 +61,6 @@ class Copier {
   const CancelToken cancel_;
   std::vector<Parent*> parents_;
   std::map<std::pair<int, ino_t>, std::string> linked_;  // layer and inode of files with several names: where the first went
-  // The source directory that `layer_dirs_` are of.
-  std::string layer_path_;
-  std::vector<UniqueFd> layer_dirs_;
 };
 
 // mkdir -p within the tree, with everything that is made owned by `owner` and of time `time`.

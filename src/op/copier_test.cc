@@ -36,9 +36,9 @@ class CopierTest : public testing::Test {
     return ::lstat((scratch_ / path).c_str(), &st) == 0;
   }
   absl::Status Copy(const std::string& from, const std::string& to, CopyRules rules = {}) {
-    auto source = SourceTree::OpenDirectory(scratch_ / "src");
-    if (writer_ == nullptr) writer_ = *TreeWriter::OpenDirectories(scratch_ / "upper", scratch_ / "lower");
-    return Copier(**source, *writer_, std::move(rules), {}).Copy(from, to);
+    const auto source = SourceTree::Over({scratch_ / "src"});
+    if (writer_ == nullptr) writer_ = *TreeWriter::OpenDirectories(scratch_ / "upper", {scratch_ / "lower"});
+    return Copier(*source, *writer_, std::move(rules), {}).Copy(from, to);
   }
   os::Scratch scratch_;
   std::unique_ptr<TreeWriter> writer_;

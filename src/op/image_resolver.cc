@@ -49,11 +49,19 @@ absl::StatusOr<ResolvedManifestPtr> ImageResolver::Resolve(const oci::Reference&
   return *entry->value;
 }
 
+absl::StatusOr<bool> ImageResolver::IsHere(const oci::Reference& ref, const ImageOrigin& origin) {
+  if (ref.digest.empty() || !blobs_->Has(ref.digest)) return false;
+  // A digest alone gives no right to read what another repository has.
+  if (origin.lasting()) return blobs_->HasSource(ref.digest, ref.name());
+  return true;
+}
+
 absl::StatusOr<oci::Descriptor> ImageResolver::FindTarget(const oci::Reference& ref, ImageOrigin& origin, const CancelToken& cancel) {
   const auto entry = EntryOf(targets_, absl::StrCat(origin.id(), " ", ref.str()));
   std::lock_guard lock(entry->mutex);
   if (entry->value.has_value()) return *entry->value;
-  if (!ref.digest.empty() && blobs_->Has(ref.digest)) {
+  ASSIGN_OR_RETURN(const bool here, IsHere(ref, origin));
+  if (here) {
     const absl::StatusOr<std::string> document = blobs_->Read(ref.digest);
     oci::Descriptor known;
     known.digest = ref.digest;
@@ -71,6 +79,8 @@ absl::StatusOr<ImageResolver::Document> ImageResolver::ReadDocument(const oci::R
   Document document;
   document.pin = blobs_->Pin(descriptor.digest);
   RETURN_IF_ERROR(origin.Fetch(ref, descriptor, *blobs_, nullptr, cancel));
+  ASSIGN_OR_RETURN(const bool known, blobs_->HasSource(descriptor.digest, ref.name()));
+  if (!known && origin.lasting()) RETURN_IF_ERROR(blobs_->AddSource(descriptor.digest, ref.name()));
   ASSIGN_OR_RETURN(document.bytes, blobs_->Read(descriptor.digest));
   return document;
 }

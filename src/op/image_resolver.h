@@ -59,6 +59,8 @@ class ImageResolver {
   };
   template <typename Value>
   using Entries = std::map<std::string, std::shared_ptr<Entry<Value>>>;
+  // Whether the document that `ref` names by digest is in the blob store and was had from `origin` itself.
+  absl::StatusOr<bool> IsHere(const oci::Reference& ref, const ImageOrigin& origin);
   template <typename Value>
   std::shared_ptr<Entry<Value>> EntryOf(Entries<Value>& entries, const std::string& key);
   absl::StatusOr<ResolvedManifestPtr> ResolveNow(const oci::Reference& ref, ImageOrigin& origin, const oci::Platform& platform,

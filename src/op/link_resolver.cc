@@ -17,6 +17,12 @@ std::string Child(const std::string& directory, const std::string& name) { retur
 
 }  // namespace
 
+EntryKind KindOf(const std::optional<struct stat>& st) {
+  if (!st.has_value()) return EntryKind::kNone;
+  if (S_ISDIR(st->st_mode)) return EntryKind::kDirectory;
+  return S_ISLNK(st->st_mode) ? EntryKind::kLink : EntryKind::kOther;
+}
+
 absl::StatusOr<std::string> LinkResolver::Resolve(absl::string_view path, bool follow_last, const Look& look, const Read& read_link) {
   std::vector<std::string> parts = absl::StrSplit(path, '/', absl::SkipEmpty());
   std::deque<std::string> rest(parts.begin(), parts.end());

@@ -1,7 +1,10 @@
 // Following symbolic links by hand, within trees that no system call can see as a whole.
 #pragma once
 
+#include <sys/stat.h>
+
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "absl/container/flat_hash_set.h"
@@ -12,6 +15,8 @@ namespace cachalot::op {
 
 // What stands at one path.
 enum class EntryKind { kNone, kDirectory, kLink, kOther };
+
+EntryKind KindOf(const std::optional<struct stat>& st);
 
 class LinkResolver {
  public:

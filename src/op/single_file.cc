@@ -70,9 +70,8 @@ absl::StatusOr<std::unique_ptr<SingleFileWriter>> SingleFileWriter::Open(snapsho
   label.description = description;
   ASSIGN_OR_RETURN(snapshot::SnapshotPtr active, snapshots.Prepare(nullptr, label));
   std::unique_ptr<SingleFileWriter> writer(new SingleFileWriter(snapshots, std::move(active)));
-  ASSIGN_OR_RETURN(const os::Mount mount, snapshots.MountSpec(writer->active_, false));
-  ASSIGN_OR_RETURN(const LayerDirectories directories, DirectoriesOf(mount));
-  ASSIGN_OR_RETURN(writer->directory_, os::OpenDirectory(directories.upper));
+  ASSIGN_OR_RETURN(const std::vector<std::string> layers, snapshots.LayerDirectories(writer->active_));
+  ASSIGN_OR_RETURN(writer->directory_, os::OpenDirectory(layers.front()));
   ASSIGN_OR_RETURN(writer->file_, os::OpenBeneath(writer->directory_.get(), kUnnamed, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
   return writer;
 }

@@ -1,89 +1,200 @@
 #include "op/source_tree.h"
 
+#include <dirent.h>
 #include <fcntl.h>
+#include <sys/xattr.h>
 
 #include <algorithm>
 #include <cerrno>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/path.h"
 #include "base/pattern_matcher.h"
 #include "base/status.h"
 #include "base/status_macros.h"
-#include "op/tree_writer.h"
 #include "os/file.h"
 
 namespace cachalot::op {
 namespace {
 
-std::string Relative(absl::string_view path) { return path == "/" ? "." : std::string(path.substr(1)); }
+constexpr std::size_t kMaxOpenParts = 256;
+constexpr int kDirectoryFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+
+bool IsOpaque(int directory) {
+  char value = 0;
+  return ::fgetxattr(directory, "trusted.overlay.opaque", &value, 1) == 1 && value == 'y';
+}
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<SourceTree>> SourceTree::OpenDirectory(const std::string& path) {
+// The layers' directories that are merged at one path, topmost first.
+struct SourceTree::Directory {
+  struct Part {
+    int layer;
+    UniqueFd fd;  // invalid for a layer's root: there may be hundreds
+  };
+  std::vector<Part> parts;
+};
+
+SourceTree::SourceTree() = default;
+SourceTree::~SourceTree() = default;
+
+bool IsWhiteout(const struct stat& st) { return S_ISCHR(st.st_mode) && st.st_rdev == 0; }
+
+std::unique_ptr<SourceTree> SourceTree::Over(std::vector<std::string> layers) {
   auto tree = std::unique_ptr<SourceTree>(new SourceTree());
-  ASSIGN_OR_RETURN(tree->root_, os::OpenDirectory(path));
-  ASSIGN_OR_RETURN(UniqueFd layer, os::OpenDirectory(path));
-  tree->layers_.push_back(std::move(layer));
+  tree->layers_ = std::move(layers);
+  auto root = std::make_unique<Directory>();
+  for (std::size_t i = 0; i < tree->layers_.size(); ++i) root->parts.push_back({static_cast<int>(i), UniqueFd()});
+  tree->directories_["/"] = std::move(root);
   return tree;
 }
 
 absl::StatusOr<std::unique_ptr<SourceTree>> SourceTree::Open(snapshot::Snapshots& snapshots, const snapshot::SnapshotPtr& snapshot) {
-  auto tree = std::unique_ptr<SourceTree>(new SourceTree());
-  ASSIGN_OR_RETURN(tree->mounted_, snapshots.MountTree(snapshot, true));
-  ASSIGN_OR_RETURN(tree->root_, os::OpenDirectory(tree->mounted_->path()));
-  if (snapshot == nullptr) return tree;
-  ASSIGN_OR_RETURN(const os::Mount mount, snapshots.MountSpec(snapshot, true));
-  absl::StatusOr<LayerDirectories> directories = DirectoriesOf(mount);
-  if (!directories.ok()) return tree;
-  if (!directories->upper.empty()) directories->lowers.insert(directories->lowers.begin(), directories->upper);
-  for (const std::string& path : directories->lowers) {
-    ASSIGN_OR_RETURN(UniqueFd layer, os::OpenDirectory(path));
-    tree->layers_.push_back(std::move(layer));
-  }
+  ASSIGN_OR_RETURN(std::vector<std::string> layers, snapshots.LayerDirectories(snapshot));
+  std::unique_ptr<SourceTree> tree = Over(std::move(layers));
+  tree->hold_ = snapshot;
   return tree;
+}
+
+SourceTree::Place SourceTree::At(const Directory& directory, std::size_t part, const std::string& name) const {
+  const Directory::Part& found = directory.parts[part];
+  if (found.fd.valid()) return {found.layer, found.fd.get(), name};
+  return {found.layer, AT_FDCWD, absl::StrCat(layers_[found.layer], "/", name)};
+}
+
+absl::StatusOr<std::optional<SourceTree::Entry>> SourceTree::FindIn(const Directory& directory, const std::string& name) const {
+  Entry entry;
+  for (std::size_t i = 0; i < directory.parts.size(); ++i) {
+    entry.place = At(directory, i, name);
+    if (::fstatat(entry.place.directory, entry.place.name.c_str(), &entry.st, AT_SYMLINK_NOFOLLOW) == 0) {
+      if (IsWhiteout(entry.st)) return std::nullopt;
+      return entry;
+    }
+    if (errno != ENOENT) return ErrnoError(absl::StrCat("lstat ", name));
+  }
+  return std::nullopt;
+}
+
+absl::StatusOr<SourceTree::Found<SourceTree::Entry>> SourceTree::Find(const std::string& path) {
+  if (last_path_ != path) {
+    last_path_.clear();
+    last_.reset();
+    ASSIGN_OR_RETURN(const Found<Directory> directory, DirectoryOf(DirName(path)));
+    last_error_ = directory.error;
+    if (directory.value != nullptr) {
+      ASSIGN_OR_RETURN(last_, FindIn(*directory.value, path == "/" ? "." : path.substr(path.rfind('/') + 1)));
+    }
+    last_path_ = path;
+  }
+  return Found<Entry>{last_.has_value() ? &*last_ : nullptr, last_error_};
+}
+
+absl::StatusOr<SourceTree::Directory> SourceTree::OpenParts(const Directory& parent, const std::string& path) const {
+  Directory directory;
+  const std::string name = path.substr(path.rfind('/') + 1);
+  for (std::size_t i = 0; i < parent.parts.size(); ++i) {
+    const Place place = At(parent, i, name);
+    UniqueFd fd(::openat(place.directory, place.name.c_str(), kDirectoryFlags));
+    if (fd.valid()) {
+      const bool opaque = IsOpaque(fd.get());
+      directory.parts.push_back({place.layer, std::move(fd)});
+      if (opaque) break;
+    } else if (errno == ENOTDIR || errno == ELOOP) {
+      break;  // a file or a whiteout: nothing below it shows through
+    } else if (errno != ENOENT) {
+      return ErrnoError(absl::StrCat("open ", path));
+    }
+  }
+  return directory;
+}
+
+absl::StatusOr<SourceTree::Found<SourceTree::Directory>> SourceTree::DirectoryOf(const std::string& path) {
+  if (const auto found = directories_.find(path); found != directories_.end()) return Found<Directory>{found->second.get()};
+  ASSIGN_OR_RETURN(const Found<Directory> parent, DirectoryOf(DirName(path)));
+  if (parent.value == nullptr) return parent;
+  ASSIGN_OR_RETURN(Directory directory, OpenParts(*parent.value, path));
+  if (directory.parts.empty()) {
+    ASSIGN_OR_RETURN(const std::optional<Entry> entry, FindIn(*parent.value, path.substr(path.rfind('/') + 1)));
+    return Found<Directory>{nullptr, entry.has_value() ? ENOTDIR : ENOENT};
+  }
+  if (open_parts_ > kMaxOpenParts) {
+    absl::erase_if(directories_, [](const auto& entry) { return entry.first != "/"; });
+    open_parts_ = 0;
+    last_path_.clear();  // its place may be closed
+  }
+  open_parts_ += directory.parts.size();
+  return Found<Directory>{(directories_[path] = std::make_unique<Directory>(std::move(directory))).get()};
 }
 
 absl::StatusOr<std::string> SourceTree::Resolve(absl::string_view path, bool follow_last) {
   auto look = [this](const std::string& p) -> absl::StatusOr<EntryKind> {
-    struct stat st;
-    if (::fstatat(root_.get(), Relative(p).c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) {
-      if (errno == ENOENT || errno == ENOTDIR) return EntryKind::kNone;
-      return ErrnoError(absl::StrCat("lstat ", p));
-    }
-    if (S_ISDIR(st.st_mode)) return EntryKind::kDirectory;
-    return S_ISLNK(st.st_mode) ? EntryKind::kLink : EntryKind::kOther;
+    ASSIGN_OR_RETURN(const auto st, TryLstat(p));
+    return KindOf(st);
   };
   return resolver_.Resolve(path, follow_last, look, [this](const std::string& p) { return ReadLink(p); });
 }
 
-absl::StatusOr<struct stat> SourceTree::Lstat(const std::string& path) const {
-  struct stat st;
-  if (::fstatat(root_.get(), Relative(path).c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) return ErrnoError(absl::StrCat("lstat ", path));
-  return st;
+absl::StatusOr<std::optional<struct stat>> SourceTree::TryLstat(const std::string& path) {
+  ASSIGN_OR_RETURN(const Found<Entry> entry, Find(path));
+  if (entry.value == nullptr) return std::nullopt;
+  return entry.value->st;
 }
 
-absl::StatusOr<std::string> SourceTree::ReadLink(const std::string& path) const { return os::ReadLink(root_.get(), Relative(path)); }
+absl::StatusOr<struct stat> SourceTree::Lstat(const std::string& path) {
+  ASSIGN_OR_RETURN(const Found<Entry> entry, Find(path));
+  if (entry.value == nullptr) return ErrnoError(absl::StrCat("lstat ", path), entry.error);
+  return entry.value->st;
+}
 
-absl::StatusOr<UniqueFd> SourceTree::OpenFile(const std::string& path) const {
-  UniqueFd fd(::openat(root_.get(), Relative(path).c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+absl::StatusOr<SourceTree::Place> SourceTree::Locate(const std::string& path) {
+  ASSIGN_OR_RETURN(const Found<Entry> entry, Find(path));
+  if (entry.value == nullptr) return ErrnoError(absl::StrCat("open ", path), entry.error);
+  return entry.value->place;
+}
+
+absl::StatusOr<std::string> SourceTree::ReadLink(const std::string& path) {
+  ASSIGN_OR_RETURN(const Place place, Locate(path));
+  return os::ReadLink(place.directory, place.name);
+}
+
+absl::StatusOr<UniqueFd> SourceTree::OpenFile(const std::string& path) {
+  ASSIGN_OR_RETURN(const Place place, Locate(path));
+  UniqueFd fd(::openat(place.directory, place.name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
   if (!fd.valid()) return ErrnoError(absl::StrCat("open ", path));
   return fd;
 }
 
-absl::StatusOr<UniqueFd> SourceTree::OpenDirectoryAt(const std::string& path) const {
-  UniqueFd fd(::openat(root_.get(), Relative(path).c_str(), O_RDONLY | O_NOFOLLOW | O_DIRECTORY | O_CLOEXEC));
+absl::StatusOr<UniqueFd> SourceTree::OpenDirectoryAt(const std::string& path) {
+  ASSIGN_OR_RETURN(const Place place, Locate(path));
+  UniqueFd fd(::openat(place.directory, place.name.c_str(), kDirectoryFlags));
   if (!fd.valid()) return ErrnoError(absl::StrCat("open ", path));
   return fd;
 }
 
-absl::StatusOr<std::vector<std::string>> SourceTree::List(const std::string& path) const {
-  ASSIGN_OR_RETURN(const UniqueFd fd, OpenDirectoryAt(path));
-  ASSIGN_OR_RETURN(std::vector<os::DirectoryEntry> entries, os::ListDirectory(fd.get()));
+absl::StatusOr<std::vector<std::string>> SourceTree::List(const std::string& path) {
+  ASSIGN_OR_RETURN(const Found<Directory> found, DirectoryOf(path));
+  const Directory* const directory = found.value;
+  if (directory == nullptr) return ErrnoError(absl::StrCat("open ", path), found.error);
+  absl::flat_hash_set<std::string> hidden;  // by a layer further up
   std::vector<std::string> names;
-  names.reserve(entries.size());
-  for (os::DirectoryEntry& entry : entries) names.push_back(std::move(entry.name));
+  for (std::size_t i = 0; i < directory->parts.size(); ++i) {
+    const Place place = At(*directory, i, ".");
+    const UniqueFd fd(::openat(place.directory, place.name.c_str(), kDirectoryFlags));
+    if (!fd.valid()) return ErrnoError(absl::StrCat("open ", path));
+    ASSIGN_OR_RETURN(std::vector<os::DirectoryEntry> entries, os::ListDirectory(fd.get()));
+    const bool last = i + 1 == directory->parts.size();
+    for (os::DirectoryEntry& entry : entries) {
+      if (hidden.contains(entry.name)) continue;
+      if (!last) hidden.insert(entry.name);
+      struct stat st;
+      const bool device = entry.type == DT_CHR || entry.type == DT_UNKNOWN;
+      if (device && ::fstatat(fd.get(), entry.name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0 && IsWhiteout(st)) continue;
+      names.push_back(std::move(entry.name));
+    }
+  }
   std::sort(names.begin(), names.end());
   return names;
 }

@@ -1,12 +1,15 @@
-// Reading a tree that files are copied from.
+// Reading a tree that files are copied from, or into.
 #pragma once
 
 #include <sys/stat.h>
 
+#include <cerrno>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "base/unique_fd.h"
@@ -15,35 +18,69 @@
 
 namespace cachalot::op {
 
-// A materialized tree, seen through its read-only mount, together with the directories that its layers lie in: a mount cannot
-// give hard links, a layer can. Not thread-safe.
+// A tree seen through the directories that its layers lie in, as overlayfs would show them: a mount per operation would cost
+// more than the operation, and no mount can give hard links. Every step of a path is opened beneath the one before and no link is
+// followed by the kernel, so that what a layer holds leads nowhere else, even while it changes. Not thread-safe.
 class SourceTree {
  public:
-  // Null is the empty tree.
+  // The tree of a materialized snapshot, or the empty one for null.
   static absl::StatusOr<std::unique_ptr<SourceTree>> Open(snapshot::Snapshots& snapshots, const snapshot::SnapshotPtr& snapshot);
-  // A plain directory, which is its only layer too.
-  static absl::StatusOr<std::unique_ptr<SourceTree>> OpenDirectory(const std::string& path);
+  // Layers' directories, topmost first.
+  static std::unique_ptr<SourceTree> Over(std::vector<std::string> layers);
+  ~SourceTree();
 
   // See TreeWriter for what paths are.
   absl::StatusOr<std::string> Resolve(absl::string_view path, bool follow_last);
-  absl::StatusOr<struct stat> Lstat(const std::string& path) const;  // NOT_FOUND "lstat <path>: ..."
-  absl::StatusOr<std::string> ReadLink(const std::string& path) const;
-  absl::StatusOr<UniqueFd> OpenFile(const std::string& path) const;
-  absl::StatusOr<UniqueFd> OpenDirectoryAt(const std::string& path) const;
-  absl::StatusOr<std::vector<std::string>> List(const std::string& path) const;  // sorted
+  absl::StatusOr<struct stat> Lstat(const std::string& path);                 // NOT_FOUND "lstat <path>: ..."
+  absl::StatusOr<std::optional<struct stat>> TryLstat(const std::string& path);  // nothing when there is nothing
+  absl::StatusOr<std::string> ReadLink(const std::string& path);
+  absl::StatusOr<UniqueFd> OpenFile(const std::string& path);
+  // The topmost of the directories that are merged at `path`: its attributes are the tree's.
+  absl::StatusOr<UniqueFd> OpenDirectoryAt(const std::string& path);
+  absl::StatusOr<std::vector<std::string>> List(const std::string& path);  // sorted
   // The paths that match `pattern`, which may hold wildcards in any component. Sorted.
   absl::StatusOr<std::vector<std::string>> Glob(absl::string_view pattern, bool follow_links);
 
-  const std::vector<UniqueFd>& layers() const { return layers_; }  // topmost first
+  // Where an entry lies: its name in an open directory of a layer, good until the next call. An inode is unique within a layer.
+  struct Place {
+    int layer = 0;
+    int directory = -1;
+    std::string name;
+  };
+  absl::StatusOr<Place> Locate(const std::string& path);
 
  private:
-  SourceTree() = default;
+  struct Directory;
+  struct Entry {
+    Place place;
+    struct stat st;
+  };
+  // Null, and why: ENOENT, or ENOTDIR below what is no directory.
+  template <typename T>
+  struct Found {
+    const T* value = nullptr;
+    int error = ENOENT;
+  };
 
-  std::shared_ptr<snapshot::MountedTree> mounted_;
-  UniqueFd root_;
-  std::vector<UniqueFd> layers_;
+  SourceTree();
+  absl::StatusOr<Found<Directory>> DirectoryOf(const std::string& path);
+  absl::StatusOr<Directory> OpenParts(const Directory& parent, const std::string& path) const;
+  absl::StatusOr<Found<Entry>> Find(const std::string& path);
+  absl::StatusOr<std::optional<Entry>> FindIn(const Directory& directory, const std::string& name) const;
+  Place At(const Directory& directory, std::size_t part, const std::string& name) const;
+
+  snapshot::SnapshotPtr hold_;
+  std::vector<std::string> layers_;  // topmost first
+  absl::flat_hash_map<std::string, std::unique_ptr<Directory>> directories_;
+  std::size_t open_parts_ = 0;
+  std::string last_path_;  // of last_, which is asked for several times in a row
+  std::optional<Entry> last_;
+  int last_error_ = ENOENT;
   LinkResolver resolver_;
 };
+
+// Whether `st` is what overlayfs takes for "deleted here".
+bool IsWhiteout(const struct stat& st);
 
 // Shared with removal by wildcard: expands `pattern` over any tree. `list` names the entries of a directory (an error for what
 // is no directory is an empty answer), `resolve` follows links in the part before the first wildcard.

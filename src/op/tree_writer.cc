@@ -25,69 +25,20 @@ constexpr int kDirectoryFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 // "/a/b" as a path relative to an open root.
 std::string Relative(absl::string_view path) { return path == "/" ? "." : std::string(path.substr(1)); }
 
-bool IsWhiteout(const struct stat& st) { return S_ISCHR(st.st_mode) && st.st_rdev == 0; }
-
-EntryKind KindOf(const std::optional<struct stat>& st) {
-  if (!st.has_value()) return EntryKind::kNone;
-  if (S_ISDIR(st->st_mode)) return EntryKind::kDirectory;
-  return S_ISLNK(st->st_mode) ? EntryKind::kLink : EntryKind::kOther;
-}
-
-// Splits "a:b" at colons that no backslash escapes, and unescapes.
-std::vector<std::string> SplitPaths(absl::string_view text) {
-  std::vector<std::string> paths(1);
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '\\' && i + 1 < text.size()) {
-      paths.back() += text[++i];
-    } else if (text[i] == ':') {
-      paths.emplace_back();
-    } else {
-      paths.back() += text[i];
-    }
-  }
-  return paths;
-}
-
 }  // namespace
 
-absl::StatusOr<LayerDirectories> DirectoriesOf(const os::Mount& mount) {
-  LayerDirectories directories;
-  const bool bind = mount.type == "bind" || absl::c_linear_search(mount.options, "rbind") || absl::c_linear_search(mount.options, "bind");
-  if (bind) {
-    (absl::c_linear_search(mount.options, "ro") ? directories.lowers.emplace_back() : directories.upper) = mount.source;
-    return directories;
-  }
-  if (mount.type != "overlay") return absl::UnimplementedError(absl::StrCat("a tree mounted as ", mount.type));
-  for (absl::string_view option : mount.options) {
-    if (absl::ConsumePrefix(&option, "upperdir=")) {
-      directories.upper = SplitPaths(option)[0];
-    } else if (absl::ConsumePrefix(&option, "lowerdir=") || absl::ConsumePrefix(&option, "lowerdir+=")) {
-      for (std::string& path : SplitPaths(option)) directories.lowers.push_back(std::move(path));
-    }
-  }
-  return directories;
-}
-
-absl::StatusOr<std::unique_ptr<TreeWriter>> TreeWriter::OpenDirectories(const std::string& upper, const std::string& lower) {
+absl::StatusOr<std::unique_ptr<TreeWriter>> TreeWriter::OpenDirectories(const std::string& upper, std::vector<std::string> lowers) {
   auto writer = std::unique_ptr<TreeWriter>(new TreeWriter());
   ASSIGN_OR_RETURN(writer->upper_, os::OpenDirectory(upper));
-  if (!lower.empty()) {
-    ASSIGN_OR_RETURN(writer->lower_, os::OpenDirectory(lower));
-  }
+  writer->lower_ = SourceTree::Over(std::move(lowers));
   return writer;
 }
 
 absl::StatusOr<std::unique_ptr<TreeWriter>> TreeWriter::Open(snapshot::Snapshots& snapshots, const snapshot::SnapshotPtr& active) {
-  ASSIGN_OR_RETURN(const os::Mount mount, snapshots.MountSpec(active, false));
-  ASSIGN_OR_RETURN(const LayerDirectories directories, DirectoriesOf(mount));
-  if (directories.upper.empty()) return absl::InternalError(absl::StrCat("snapshot ", active->id(), " cannot be written"));
-  std::shared_ptr<snapshot::MountedTree> lower;
-  if (active->parent() != nullptr) {
-    ASSIGN_OR_RETURN(lower, snapshots.MountTree(active->parent(), true));
-  }
-  ASSIGN_OR_RETURN(std::unique_ptr<TreeWriter> writer, OpenDirectories(directories.upper, lower == nullptr ? "" : lower->path()));
-  writer->lower_tree_ = std::move(lower);
-  return writer;
+  ASSIGN_OR_RETURN(std::vector<std::string> layers, snapshots.LayerDirectories(active));
+  const std::string upper = std::move(layers.front());
+  layers.erase(layers.begin());
+  return OpenDirectories(upper, std::move(layers));
 }
 
 absl::StatusOr<std::string> TreeWriter::Resolve(absl::string_view path) {
@@ -113,12 +64,9 @@ bool TreeWriter::HiddenBelow(absl::string_view path) const {
   return false;
 }
 
-absl::StatusOr<std::optional<struct stat>> TreeWriter::LstatLower(const std::string& path) const {
-  struct stat st;
-  if (!lower_.valid() || HiddenBelow(path)) return std::nullopt;
-  if (::fstatat(lower_.get(), Relative(path).c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0) return st;
-  if (errno == ENOENT || errno == ENOTDIR) return std::nullopt;
-  return ErrnoError(absl::StrCat("lstat ", path));
+absl::StatusOr<std::optional<struct stat>> TreeWriter::LstatLower(const std::string& path) {
+  if (HiddenBelow(path)) return std::nullopt;
+  return lower_->TryLstat(path);
 }
 
 absl::StatusOr<std::optional<struct stat>> TreeWriter::Lstat(const std::string& path) {
@@ -133,8 +81,7 @@ absl::StatusOr<std::optional<struct stat>> TreeWriter::Lstat(const std::string& 
 
 absl::StatusOr<std::string> TreeWriter::ReadLink(const std::string& path) {
   absl::StatusOr<std::string> target = os::ReadLink(upper_.get(), Relative(path));
-  if (!target.ok() && lower_.valid()) target = os::ReadLink(lower_.get(), Relative(path));
-  return target;
+  return target.ok() ? target : lower_->ReadLink(path);
 }
 
 absl::StatusOr<UniqueFd> TreeWriter::OpenFile(const std::string& path) {
@@ -142,24 +89,25 @@ absl::StatusOr<UniqueFd> TreeWriter::OpenFile(const std::string& path) {
   if (!st.has_value()) return ErrnoError(absl::StrCat("open ", path), ENOENT);
   constexpr int kFlags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
   UniqueFd fd(::openat(upper_.get(), Relative(path).c_str(), kFlags));
-  if (!fd.valid() && lower_.valid()) fd.reset(::openat(lower_.get(), Relative(path).c_str(), kFlags));
-  if (!fd.valid()) return ErrnoError(absl::StrCat("open ", path));
-  return fd;
+  return fd.valid() ? absl::StatusOr<UniqueFd>(std::move(fd)) : lower_->OpenFile(path);
 }
 
 absl::StatusOr<std::vector<std::string>> TreeWriter::List(const std::string& path) {
   absl::flat_hash_set<std::string> names;
-  for (const UniqueFd* root : {&upper_, &lower_}) {
-    if (!root->valid() || (root == &lower_ && (hidden_.contains(path) || HiddenBelow(path)))) continue;
-    UniqueFd fd(::openat(root->get(), Relative(path).c_str(), kDirectoryFlags));
-    if (!fd.valid()) continue;
-    ASSIGN_OR_RETURN(const std::vector<os::DirectoryEntry> entries, os::ListDirectory(fd.get()));
-    for (const os::DirectoryEntry& entry : entries) {
-      ASSIGN_OR_RETURN(const auto st, Lstat(JoinPath(path, entry.name)));
-      if (st.has_value()) names.insert(entry.name);
-    }
+  const UniqueFd fd(::openat(upper_.get(), Relative(path).c_str(), kDirectoryFlags));
+  std::vector<os::DirectoryEntry> entries;
+  if (fd.valid()) {
+    ASSIGN_OR_RETURN(entries, os::ListDirectory(fd.get()));
   }
-  std::vector<std::string> sorted(names.begin(), names.end());
+  for (os::DirectoryEntry& entry : entries) names.insert(std::move(entry.name));
+  if (!hidden_.contains(path) && !HiddenBelow(path)) {
+    for (std::string& name : lower_->List(path).value_or(std::vector<std::string>())) names.insert(std::move(name));
+  }
+  std::vector<std::string> sorted;
+  for (const std::string& name : names) {
+    ASSIGN_OR_RETURN(const auto st, Lstat(JoinPath(path, name)));
+    if (st.has_value()) sorted.push_back(name);
+  }
   std::sort(sorted.begin(), sorted.end());
   return sorted;
 }
@@ -174,9 +122,9 @@ absl::Status TreeWriter::EnsureUpper(const std::string& directory) {
     if (!S_ISDIR(lower->st_mode)) return ErrnoError(absl::StrCat("open ", directory), ENOTDIR);
     RETURN_IF_ERROR(EnsureUpper(DirName(directory)));
     if (::mkdirat(upper_.get(), relative.c_str(), 0700) != 0) return ErrnoError(absl::StrCat("mkdir ", directory));
-    UniqueFd from(::openat(lower_.get(), relative.c_str(), kDirectoryFlags));
-    UniqueFd to(::openat(upper_.get(), relative.c_str(), kDirectoryFlags));
-    if (!from.valid() || !to.valid()) return ErrnoError(absl::StrCat("open ", directory));
+    ASSIGN_OR_RETURN(const UniqueFd from, lower_->OpenDirectoryAt(directory));
+    const UniqueFd to(::openat(upper_.get(), relative.c_str(), kDirectoryFlags));
+    if (!to.valid()) return ErrnoError(absl::StrCat("open ", directory));
     CopyXattrs(from.get(), to.get());
     RETURN_IF_ERROR(SetAttributes(to.get(), "", AttributesOf(*lower)));
   } else if (!S_ISDIR(st.st_mode)) {

@@ -1,7 +1,7 @@
 // Changing the files of an active snapshot without mounting it.
 //
 // Changes go straight into the snapshot's own directory ("upper"), where an overlay mount would put them; the parent's tree
-// shows through from a shared read-only mount ("lower"). What overlayfs does in the kernel for a writer (making directories
+// shows through from its layers ("lower"). What overlayfs does in the kernel for a writer (making directories
 // of the lower tree in the upper one first, whiteouts for what is removed) is done here. That saves a mount per operation, and
 // files can be hard-linked from other snapshots, which no mount allows.
 #pragma once
@@ -18,25 +18,18 @@
 #include "absl/strings/string_view.h"
 #include "base/unique_fd.h"
 #include "op/link_resolver.h"
+#include "op/source_tree.h"
 #include "snapshot/snapshots.h"
 
 namespace cachalot::op {
-
-// Where the files of a mount description lie: its own directory when it can be written, and the layers, topmost first.
-struct LayerDirectories {
-  std::string upper;
-  std::vector<std::string> lowers;
-};
-// UNIMPLEMENTED for anything but overlays and binds.
-absl::StatusOr<LayerDirectories> DirectoriesOf(const os::Mount& mount);
 
 // Not thread-safe. One writer works on an active snapshot from its preparation to its commit. "Paths" below are absolute in the
 // tree, clean and free of links, as Resolve gives them; their last component may be a link.
 class TreeWriter {
  public:
   static absl::StatusOr<std::unique_ptr<TreeWriter>> Open(snapshot::Snapshots& snapshots, const snapshot::SnapshotPtr& active);
-  // Over plain directories; `lower` may be empty.
-  static absl::StatusOr<std::unique_ptr<TreeWriter>> OpenDirectories(const std::string& upper, const std::string& lower);
+  // Over plain directories; `lowers` topmost first.
+  static absl::StatusOr<std::unique_ptr<TreeWriter>> OpenDirectories(const std::string& upper, std::vector<std::string> lowers);
 
   // The path that `path` means when every link is followed inside the tree; what does not exist is taken as it stands.
   absl::StatusOr<std::string> Resolve(absl::string_view path);
@@ -73,12 +66,12 @@ class TreeWriter {
  private:
   TreeWriter() = default;
   bool HiddenBelow(absl::string_view path) const;  // by an ancestor
-  absl::StatusOr<std::optional<struct stat>> LstatLower(const std::string& path) const;
+  absl::StatusOr<std::optional<struct stat>> LstatLower(const std::string& path);
   absl::Status EnsureUpper(const std::string& directory);
   absl::StatusOr<int> ParentOf(const std::string& path);
 
-  UniqueFd upper_, lower_;
-  std::shared_ptr<snapshot::MountedTree> lower_tree_;
+  UniqueFd upper_;
+  std::unique_ptr<SourceTree> lower_;
   LinkResolver resolver_;
   absl::flat_hash_set<std::string> hidden_;      // whiteouts and opaque directories: nothing of the lower tree shows there
   absl::flat_hash_set<std::string> upper_dirs_;  // directories known to be in the upper tree

@@ -6,7 +6,9 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/guarded.h"
@@ -48,6 +50,13 @@ class MemoryBlobs final : public BlobStore {
     (*blobs_.Lock())[digest] = std::string(bytes);
     return digest;
   }
+  absl::Status AddSource(const oci::Digest& digest, const std::string& source) override {
+    sources_.Lock()->emplace(digest, source);
+    return absl::OkStatus();
+  }
+  absl::StatusOr<bool> HasSource(const oci::Digest& digest, const std::string& source) override {
+    return sources_.Lock()->count({digest, source}) > 0;
+  }
 
  private:
   class Writer final : public BlobWriter {
@@ -73,6 +82,7 @@ class MemoryBlobs final : public BlobStore {
   };
 
   Guarded<std::map<oci::Digest, std::string>> blobs_;
+  Guarded<std::set<std::pair<oci::Digest, std::string>>> sources_;
 };
 
 }  // namespace cachalot::store

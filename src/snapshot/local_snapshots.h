@@ -43,7 +43,7 @@ class LocalSnapshots final : public Snapshots {
                                    const CancelToken& cancel) override;
   absl::StatusOr<SnapshotPtr> Get(const SnapshotId& id) override;
   absl::Status Materialize(const SnapshotPtr& snapshot, BlobFetcher& fetcher, const CancelToken& cancel) override;
-  absl::StatusOr<os::Mount> MountSpec(const SnapshotPtr& snapshot, bool readonly) override;
+  absl::StatusOr<std::vector<std::string>> LayerDirectories(const SnapshotPtr& snapshot) override;
   absl::StatusOr<std::shared_ptr<MountedTree>> MountTree(const SnapshotPtr& snapshot, bool readonly) override;
   absl::StatusOr<std::vector<Layer>> Layers(const SnapshotPtr& snapshot, const Compression& compression, bool keep_remote, BlobFetcher& fetcher,
                                             const CancelToken& cancel) override;
@@ -76,6 +76,7 @@ class LocalSnapshots final : public Snapshots {
 
   // trees.cc: mounts.
   std::vector<std::string> LowerPaths(const RecordPtr& top);  // topmost first
+  absl::Status CheckMaterialized(const RecordPtr& top);
   absl::StatusOr<os::Mount> Describe(const RecordPtr& record, bool readonly);
   absl::StatusOr<std::shared_ptr<Mounted>> MountDescribed(const os::Mount& mount, SnapshotPtr hold);
 

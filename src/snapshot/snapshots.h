@@ -124,8 +124,9 @@ class Snapshots {
 
   // Makes sure that the files of the whole chain are there: fetches and applies lazy layers. No-op for others and for null.
   virtual absl::Status Materialize(const SnapshotPtr& snapshot, BlobFetcher& fetcher, const CancelToken& cancel) = 0;
-  // The mount that shows a materialized snapshot (read-write only when active and asked for): one overlay, or a bind.
-  virtual absl::StatusOr<os::Mount> MountSpec(const SnapshotPtr& snapshot, bool readonly) = 0;
+  // The directories that the layers of a materialized snapshot lie in, topmost first: an active snapshot's own, which may be changed,
+  // comes first. Null has an empty one.
+  virtual absl::StatusOr<std::vector<std::string>> LayerDirectories(const SnapshotPtr& snapshot) = 0;
   // Mounts it somewhere below the root; several read-only users of one committed snapshot share one mount. Null mounts an
   // empty directory. A tree that is one plain directory is not mounted at all: read-only is a promise of the caller's then.
   virtual absl::StatusOr<std::shared_ptr<MountedTree>> MountTree(const SnapshotPtr& snapshot, bool readonly) = 0;

@@ -58,20 +58,32 @@ class LocalSnapshots::Mounted final : public MountedTree {
 
 std::vector<std::string> LocalSnapshots::LowerPaths(const RecordPtr& top) {
   std::vector<std::string> paths;
-  for (RecordPtr record = top; record != nullptr; record = record->parent) paths.push_back(LayerPath(*record));
+  for (const Record* record = top.get(); record != nullptr; record = record->parent.get()) paths.push_back(LayerPath(*record));
   return paths;
+}
+
+absl::Status LocalSnapshots::CheckMaterialized(const RecordPtr& top) {
+  auto table = table_.Lock();
+  for (const Record* record = top.get(); record != nullptr; record = record->parent.get()) {
+    if (record->state == State::kLazy) return absl::FailedPreconditionError(absl::StrCat("snapshot ", record->id, " is not materialized"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<std::string>> LocalSnapshots::LayerDirectories(const SnapshotPtr& snapshot) {
+  if (snapshot == nullptr) return std::vector<std::string>{DirectoryPath("empty")};
+  const RecordPtr record = RecordOf(snapshot);
+  RETURN_IF_ERROR(CheckMaterialized(record));
+  return LowerPaths(record);
 }
 
 absl::StatusOr<os::Mount> LocalSnapshots::Describe(const RecordPtr& record, bool readonly) {
   if (record == nullptr) return os::Mount{"bind", DirectoryPath("empty"), {"rbind", "ro"}};
-  bool active = false;
-  {
+  RETURN_IF_ERROR(CheckMaterialized(record));
+  const bool active = [&] {
     auto table = table_.Lock();
-    for (RecordPtr r = record; r != nullptr; r = r->parent) {
-      if (r->state == State::kLazy) return absl::FailedPreconditionError(absl::StrCat("snapshot ", r->id, " is not materialized"));
-    }
-    active = record->state == State::kActive;
-  }
+    return record->state == State::kActive;
+  }();
   if (!readonly && !active) return absl::FailedPreconditionError(absl::StrCat("snapshot ", record->id, " is committed: it cannot be written"));
   std::vector<std::string> paths = LowerPaths(record);
   if (paths.size() == 1) return os::Mount{"bind", paths[0], {"rbind", readonly ? "ro" : "rw"}};
@@ -93,8 +105,6 @@ absl::StatusOr<os::Mount> LocalSnapshots::Describe(const RecordPtr& record, bool
   options.push_back(absl::StrCat("workdir=", Escape(work)));
   return os::Mount{"overlay", "overlay", options};
 }
-
-absl::StatusOr<os::Mount> LocalSnapshots::MountSpec(const SnapshotPtr& snapshot, bool readonly) { return Describe(RecordOf(snapshot), readonly); }
 
 absl::StatusOr<std::shared_ptr<LocalSnapshots::Mounted>> LocalSnapshots::MountDescribed(const os::Mount& mount, SnapshotPtr hold) {
   if (mount.type == "bind") return std::make_shared<Mounted>(mount.source, nullptr, std::move(hold));

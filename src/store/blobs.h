@@ -44,6 +44,9 @@ class BlobStore {
   // A small blob (at most 64 MiB) in memory.
   virtual absl::StatusOr<std::string> Read(const oci::Digest& digest) = 0;
   virtual absl::StatusOr<oci::Digest> Put(absl::string_view bytes) = 0;
+  // Remembers that `source` (a repository's full name) has a blob that is here, for as long as it is here.
+  virtual absl::Status AddSource(const oci::Digest& digest, const std::string& source) = 0;
+  virtual absl::StatusOr<bool> HasSource(const oci::Digest& digest, const std::string& source) = 0;
   struct Listed {
     oci::Digest digest;
     std::int64_t size;

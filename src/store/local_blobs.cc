@@ -193,6 +193,23 @@ absl::StatusOr<oci::Digest> LocalBlobs::Put(absl::string_view bytes) {
   return writer->Commit();
 }
 
+absl::Status LocalBlobs::AddSource(const oci::Digest& digest, const std::string& source) {
+  return database_->Write([&](Connection& connection) {
+    return connection.Run("INSERT OR IGNORE INTO blob_sources SELECT digest, ?2 FROM blobs WHERE digest = ?1", digest.str(), source);
+  });
+}
+
+absl::StatusOr<bool> LocalBlobs::HasSource(const oci::Digest& digest, const std::string& source) {
+  bool found = false;
+  RETURN_IF_ERROR(database_->Read([&](Connection& connection) -> absl::Status {
+    ASSIGN_OR_RETURN(Statement query, connection.Prepare("SELECT 1 FROM blob_sources WHERE digest = ?1 AND source = ?2"));
+    query.Bind(digest.str(), source);
+    ASSIGN_OR_RETURN(found, query.Step());
+    return absl::OkStatus();
+  }));
+  return found;
+}
+
 std::vector<BlobStore::Listed> LocalBlobs::List() {
   std::vector<Listed> blobs;
   auto index = index_->Lock();
@@ -228,7 +245,10 @@ absl::StatusOr<std::int64_t> LocalBlobs::Collect(std::chrono::seconds grace, con
         index->erase(found);
       }
     }
-    RETURN_IF_ERROR(database_->Write([&](Connection& connection) { return connection.Run("DELETE FROM blobs WHERE digest = ?1", digest); }));
+    RETURN_IF_ERROR(database_->Write([&](Connection& connection) -> absl::Status {
+      RETURN_IF_ERROR(connection.Run("DELETE FROM blob_sources WHERE digest = ?1", digest));
+      return connection.Run("DELETE FROM blobs WHERE digest = ?1", digest);
+    }));
     ASSIGN_OR_RETURN(const oci::Digest parsed, oci::Digest::Parse(digest));
     ::unlink(PathOf(parsed).c_str());
   }

@@ -34,6 +34,8 @@ class LocalBlobs : public BlobStore {
   std::shared_ptr<BlobPin> Pin(const oci::Digest& digest) override;
   absl::StatusOr<std::string> Read(const oci::Digest& digest) override;
   absl::StatusOr<oci::Digest> Put(absl::string_view bytes) override;
+  absl::Status AddSource(const oci::Digest& digest, const std::string& source) override;
+  absl::StatusOr<bool> HasSource(const oci::Digest& digest, const std::string& source) override;
   std::vector<Listed> List() override;
 
   // The size of a blob that is here; unlike Size, this does not count as asking for it.

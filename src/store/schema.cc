@@ -115,6 +115,11 @@ CREATE TABLE builds (
 CREATE INDEX builds_by_completion ON builds (completed_us);
 )sql";
 
+// The repositories that are known to have a blob.
+constexpr char kBlobSources[] = R"sql(
+CREATE TABLE blob_sources (digest TEXT NOT NULL, source TEXT NOT NULL, PRIMARY KEY (digest, source)) WITHOUT ROWID;
+)sql";
+
 absl::StatusOr<std::string> BootId() {
   ASSIGN_OR_RETURN(std::string id, os::ReadFile("/proc/sys/kernel/random/boot_id", 100));
   absl::StripAsciiWhitespace(&id);
@@ -144,6 +149,7 @@ absl::Status DropVolatile(Connection& connection) {
 
 absl::Status DropDangling(Connection& connection) {
   RETURN_IF_ERROR(connection.Run("DELETE FROM cache_results WHERE snapshot <> '' AND snapshot NOT IN (SELECT id FROM snapshots)"));
+  RETURN_IF_ERROR(connection.Run("DELETE FROM blob_sources WHERE digest NOT IN (SELECT digest FROM blobs)"));
   RETURN_IF_ERROR(connection.Run("DELETE FROM snapshot_names WHERE snapshot NOT IN (SELECT id FROM snapshots)"));
   RETURN_IF_ERROR(connection.Run("DELETE FROM snapshot_layers WHERE snapshot NOT IN (SELECT id FROM snapshots)"));
   RETURN_IF_ERROR(connection.Run("DELETE FROM snapshot_checksums WHERE snapshot NOT IN (SELECT id FROM snapshots)"));
@@ -163,7 +169,7 @@ absl::Status SyncFileSystem(const std::string& root) {
 }  // namespace
 
 const std::vector<std::string>& Migrations() {
-  static const auto* const migrations = new std::vector<std::string>{kFirst, kKeysOfParts, kBuilds};
+  static const auto* const migrations = new std::vector<std::string>{kFirst, kKeysOfParts, kBuilds, kBlobSources};
   return *migrations;
 }
 

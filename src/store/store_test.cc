@@ -112,6 +112,20 @@ TEST_F(BlobsTest, RefusesWrongContent) {
   EXPECT_TRUE(os::ListDirectory(scratch_ / "blobs/sha256")->empty());
 }
 
+TEST_F(BlobsTest, KnowsSourcesForAsLongAsTheBlob) {
+  const oci::Digest digest = *blobs_->Put("document");
+  EXPECT_FALSE(*blobs_->HasSource(digest, "docker.io/library/a"));
+  ASSERT_TRUE(blobs_->AddSource(digest, "docker.io/library/a").ok());
+  ASSERT_TRUE(blobs_->AddSource(oci::Digest::Of("not here"), "docker.io/library/a").ok());
+  Reopen();
+  EXPECT_TRUE(*blobs_->HasSource(digest, "docker.io/library/a"));
+  EXPECT_FALSE(*blobs_->HasSource(digest, "docker.io/library/b"));
+  EXPECT_FALSE(*blobs_->HasSource(oci::Digest::Of("not here"), "docker.io/library/a"));
+  ASSERT_TRUE(blobs_->Collect(std::chrono::seconds(0)).ok());
+  ASSERT_TRUE(blobs_->Put("document").ok());
+  EXPECT_FALSE(*blobs_->HasSource(digest, "docker.io/library/a"));
+}
+
 TEST_F(BlobsTest, CollectsWhatNobodyNeeds) {
   const oci::Digest owned = *blobs_->Put("owned"), pinned = *blobs_->Put("pinned"), loose = *blobs_->Put("loose"), dropped = *blobs_->Put("dropped");
   ASSERT_TRUE(database_->Write([&](Connection& c) { return OwnBlob(c, "snapshot/x", owned); }).ok());
