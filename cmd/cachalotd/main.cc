@@ -41,6 +41,7 @@ absl::Status Run(const daemon::Settings& settings, daemon::StopSignal& stop) {
 }
 
 int Main(int argc, char** argv) {
+  os::LimitHeaps();
   setenv("GRPC_ENABLE_FORK_SUPPORT", "false", 1);
   google::protobuf::SetLogHandler(nullptr);  // it would print what clients send
   const auto command_line = daemon::ParseCommandLine(argc, argv);

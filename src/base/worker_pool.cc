@@ -8,7 +8,7 @@
 namespace cachalot {
 
 namespace {
-constexpr std::chrono::seconds kIdleLifetime(10);
+constexpr std::chrono::seconds kIdleLifetime(1);
 }
 
 WorkerPool::WorkerPool(const char* name, int max_threads) : name_(name), max_threads_(max_threads) {}

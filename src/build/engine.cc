@@ -11,19 +11,22 @@
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "base/guarded.h"
+#include "base/log.h"
 #include "base/random_id.h"
 #include "base/status.h"
 #include "base/status_macros.h"
 #include "base/worker_pool.h"
 #include "build/build_run.h"
 #include "build/cache_store.h"
-#include "build/collector.h"
+#include "build/gc_policies.h"
 #include "build/progress_log.h"
 #include "build/provenance/custom_environment.h"
+#include "build/upkeep.h"
 #include "op/exec_slots.h"
 #include "op/named_trees.h"
 #include "op/proxy/proxied_step.h"
 #include "os/file.h"
+#include "os/memory.h"
 #include "store/local_blobs.h"
 #include "store/schema.h"
 
@@ -34,8 +37,10 @@ namespace {
 constexpr int kMaxWorkers = 512;
 // How long a request that names a build waits for that build to begin.
 constexpr std::chrono::seconds kBuildPatience(3);
-// Builds that ended and can still be followed.
+// Builds that ended and can still be followed, and for how long.
 constexpr std::size_t kMaxEnded = 16;
+constexpr std::chrono::seconds kTidyDelay(2);
+constexpr std::chrono::minutes kCollectionDelay(1);
 
 class PoolExecutor : public solver::Executor {
  public:
@@ -54,6 +59,12 @@ struct Builds {
   std::map<std::string, std::shared_ptr<BuildEntry>> entries;
   std::deque<std::string> ended;  // oldest first
   int running = 0;
+
+  void ForgetOldest() {
+    const auto oldest = entries.find(ended.front());
+    if (oldest != entries.end() && oldest->second->ended) entries.erase(oldest);
+    ended.pop_front();
+  }
 };
 
 absl::StatusOr<UniqueFd> TakeLock(const std::string& root) {
@@ -108,6 +119,8 @@ class EngineImpl : public Engine {
   // Waits for `ready`, which finds what is wanted under the lock.
   absl::Status WaitFor(const std::string& ref, const std::function<bool(const Builds&)>& ready, const CancelToken& cancel);
   void Describe(const std::string& id);
+  // Gives up what only builds need.
+  void Tidy();
 
   Config config_;
   FrontendHost frontends_;
@@ -131,7 +144,7 @@ class EngineImpl : public Engine {
   std::unique_ptr<op::ExecSlots> exec_slots_;
   std::unique_ptr<op::ProxiedSteps> proxied_steps_;
   op::Parts parts_;
-  std::unique_ptr<Collector> collector_;
+  std::unique_ptr<Upkeep> upkeep_;
   PoolExecutor executor_;
   std::unique_ptr<solver::Solver> solver_;
   ProducerIndex producers_;
@@ -177,7 +190,9 @@ absl::Status EngineImpl::Open() {
   parts_.proxied_steps = proxied_steps_.get();
   solver_ = solver::Solver::Create(cache_.get(), &executor_, parts_.clock);
   Describe(id);
-  if (config_.gc) collector_ = std::make_unique<Collector>(snapshots_.get(), worker_.gc_policies);
+  std::vector<Upkeep::Chore> chores = {{kTidyDelay, [this] { Tidy(); }}};
+  if (config_.gc) chores.push_back({kCollectionDelay, [this] { CollectGarbage(*snapshots_, worker_.gc_policies); }});
+  upkeep_ = std::make_unique<Upkeep>(std::move(chores));
   return absl::OkStatus();
 }
 
@@ -201,8 +216,18 @@ void EngineImpl::Describe(const std::string& id) {
 EngineImpl::~EngineImpl() {
   shutdown_.Cancel(absl::CancelledError("the engine is shutting down"));
   builds_.Lock().Wait([](const Builds& builds) { return builds.running == 0; });
-  collector_.reset();
+  upkeep_.reset();
   solver_.reset();
+}
+
+void EngineImpl::Tidy() {
+  {
+    auto builds = builds_.Lock();
+    while (!builds->ended.empty()) builds->ForgetOldest();
+  }
+  database_->ReleaseMemory();
+  os::TrimHeap();
+  if (const absl::Status status = os::ReleaseFilePages(); !status.ok()) LogWarning("memory: ", status.message());
 }
 
 absl::StatusOr<std::shared_ptr<BuildEntry>> EngineImpl::Begin(const std::string& ref) {
@@ -222,13 +247,9 @@ void EngineImpl::End(const std::string& ref, const std::shared_ptr<BuildEntry>& 
     entry->ended = true;
     entry->gateway.reset();
     builds->ended.push_back(ref);
-    if (builds->ended.size() > kMaxEnded) {
-      auto oldest = builds->entries.find(builds->ended.front());
-      if (oldest != builds->entries.end() && oldest->second->ended) builds->entries.erase(oldest);
-      builds->ended.pop_front();
-    }
+    if (builds->ended.size() > kMaxEnded) builds->ForgetOldest();
   }
-  if (collector_ != nullptr) collector_->Ask();
+  upkeep_->Ask();
   // Last: the engine may go when no build runs any more.
   auto builds = builds_.Lock();
   --builds->running;
@@ -287,11 +308,14 @@ absl::Status EngineImpl::Follow(const std::string& ref, const std::function<absl
 }
 
 absl::Status EngineImpl::Prune(const snapshot::PrunePolicy& policy, const std::function<void(const snapshot::UsageRecord&)>& on_deleted) {
-  RETURN_IF_ERROR(snapshots_->Prune(policy, on_deleted));
-  if (!policy.all || !policy.filters.empty()) return absl::OkStatus();
-  // Blobs that nothing needs are spared for the build that may be about to: none is, and none begins meanwhile.
-  auto builds = builds_.Lock();
-  return builds->running == 0 ? blobs_->Collect(std::chrono::seconds(0)).status() : absl::OkStatus();
+  absl::Status status = snapshots_->Prune(policy, on_deleted);
+  if (status.ok() && policy.all && policy.filters.empty()) {
+    // Blobs that nothing needs are spared for the build that may be about to: none is, and none begins meanwhile.
+    auto builds = builds_.Lock();
+    if (builds->running == 0) status = blobs_->Collect(std::chrono::seconds(0)).status();
+  }
+  Tidy();  // much was known about the snapshots
+  return status;
 }
 
 absl::StatusOr<std::shared_ptr<GatewayBuild>> EngineImpl::Gateway(const std::string& ref, const CancelToken& cancel) {

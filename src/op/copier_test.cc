@@ -38,7 +38,7 @@ class CopierTest : public testing::Test {
   absl::Status Copy(const std::string& from, const std::string& to, CopyRules rules = {}) {
     const auto source = SourceTree::Over({scratch_ / "src"});
     if (writer_ == nullptr) writer_ = *TreeWriter::OpenDirectories(scratch_ / "upper", {scratch_ / "lower"});
-    return Copier(*source, *writer_, std::move(rules), {}).Copy(from, to);
+    return Copier(**source, *writer_, std::move(rules), {}).Copy(from, to);
   }
   os::Scratch scratch_;
   std::unique_ptr<TreeWriter> writer_;

@@ -24,7 +24,7 @@ namespace {
 // Where `selector` leads inside the tree mounted at `directory`.
 absl::StatusOr<std::string> PathUnder(const std::string& directory, const std::string& selector) {
   if (RootedPath(selector) == "/") return directory;
-  const std::unique_ptr<SourceTree> tree = SourceTree::Over({directory});
+  ASSIGN_OR_RETURN(const std::unique_ptr<SourceTree> tree, SourceTree::Over({directory}));
   ASSIGN_OR_RETURN(const std::string path, tree->Resolve(selector, true));
   if (absl::Status found = tree->Lstat(path).status(); !found.ok()) {
     return absl::Status(found.code(), absl::StrCat("failed to mount ", selector, ": ", found.message()));

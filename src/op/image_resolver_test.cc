@@ -10,7 +10,8 @@ namespace cachalot::op {
 namespace {
 
 constexpr char kIndex[] = R"({"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[
-  {"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","size":0}]})";
+  {"mediaType":"application/vnd.oci.image.manifest.v1+json","size":0,
+   "digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}]})";
 
 // Has one document, in the repository example.com/owner.
 class OneRepository final : public ImageOrigin {

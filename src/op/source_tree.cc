@@ -27,6 +27,16 @@ bool IsOpaque(int directory) {
   return ::fgetxattr(directory, "trusted.overlay.opaque", &value, 1) == 1 && value == 'y';
 }
 
+// The innermost directory that is, or holds, all of the paths.
+std::string CommonDirectory(const std::vector<std::string>& paths) {
+  if (paths.empty()) return "/";
+  std::string common = paths[0];
+  for (const std::string& path : paths) {
+    while (!IsBeneath(path, common)) common = DirName(common);
+  }
+  return common;
+}
+
 }  // namespace
 
 // The layers' directories that are merged at one path, topmost first.
@@ -43,9 +53,14 @@ SourceTree::~SourceTree() = default;
 
 bool IsWhiteout(const struct stat& st) { return S_ISCHR(st.st_mode) && st.st_rdev == 0; }
 
-std::unique_ptr<SourceTree> SourceTree::Over(std::vector<std::string> layers) {
+absl::StatusOr<std::unique_ptr<SourceTree>> SourceTree::Over(const std::vector<std::string>& layers) {
   auto tree = std::unique_ptr<SourceTree>(new SourceTree());
-  tree->layers_ = std::move(layers);
+  const std::string base = CommonDirectory(layers);
+  ASSIGN_OR_RETURN(tree->base_, os::OpenDirectory(base));
+  for (const std::string& layer : layers) {
+    const std::string below = layer.substr(std::min(layer.size(), base == "/" ? 1 : base.size() + 1));
+    tree->layers_.push_back(below.empty() ? "." : below);
+  }
   auto root = std::make_unique<Directory>();
   for (std::size_t i = 0; i < tree->layers_.size(); ++i) root->parts.push_back({static_cast<int>(i), UniqueFd()});
   tree->directories_["/"] = std::move(root);
@@ -53,8 +68,8 @@ std::unique_ptr<SourceTree> SourceTree::Over(std::vector<std::string> layers) {
 }
 
 absl::StatusOr<std::unique_ptr<SourceTree>> SourceTree::Open(snapshot::Snapshots& snapshots, const snapshot::SnapshotPtr& snapshot) {
-  ASSIGN_OR_RETURN(std::vector<std::string> layers, snapshots.LayerDirectories(snapshot));
-  std::unique_ptr<SourceTree> tree = Over(std::move(layers));
+  ASSIGN_OR_RETURN(const std::vector<std::string> layers, snapshots.LayerDirectories(snapshot));
+  ASSIGN_OR_RETURN(std::unique_ptr<SourceTree> tree, Over(layers));
   tree->hold_ = snapshot;
   return tree;
 }
@@ -62,7 +77,7 @@ absl::StatusOr<std::unique_ptr<SourceTree>> SourceTree::Open(snapshot::Snapshots
 SourceTree::Place SourceTree::At(const Directory& directory, std::size_t part, const std::string& name) const {
   const Directory::Part& found = directory.parts[part];
   if (found.fd.valid()) return {found.layer, found.fd.get(), name};
-  return {found.layer, AT_FDCWD, absl::StrCat(layers_[found.layer], "/", name)};
+  return {found.layer, base_.get(), absl::StrCat(layers_[found.layer], "/", name)};
 }
 
 absl::StatusOr<std::optional<SourceTree::Entry>> SourceTree::FindIn(const Directory& directory, const std::string& name) const {

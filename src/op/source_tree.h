@@ -25,8 +25,8 @@ class SourceTree {
  public:
   // The tree of a materialized snapshot, or the empty one for null.
   static absl::StatusOr<std::unique_ptr<SourceTree>> Open(snapshot::Snapshots& snapshots, const snapshot::SnapshotPtr& snapshot);
-  // Layers' directories, topmost first.
-  static std::unique_ptr<SourceTree> Over(std::vector<std::string> layers);
+  // Layers' directories as absolute paths, topmost first.
+  static absl::StatusOr<std::unique_ptr<SourceTree>> Over(const std::vector<std::string>& layers);
   ~SourceTree();
 
   // See TreeWriter for what paths are.
@@ -70,7 +70,8 @@ class SourceTree {
   Place At(const Directory& directory, std::size_t part, const std::string& name) const;
 
   snapshot::SnapshotPtr hold_;
-  std::vector<std::string> layers_;  // topmost first
+  UniqueFd base_;                    // a directory that all layers lie in, which shortens the kernel's way to hundreds of them
+  std::vector<std::string> layers_;  // relative to it, topmost first
   absl::flat_hash_map<std::string, std::unique_ptr<Directory>> directories_;
   std::size_t open_parts_ = 0;
   std::string last_path_;  // of last_, which is asked for several times in a row

@@ -32,7 +32,7 @@ class SourceTreeTest : public testing::Test {
     ASSERT_TRUE(os::MakeDirectories(scratch_ / path).ok());
     ASSERT_EQ(::setxattr((scratch_ / path).c_str(), "trusted.overlay.opaque", "y", 1, 0), 0);
   }
-  std::unique_ptr<SourceTree> Tree() { return SourceTree::Over({scratch_ / "top", scratch_ / "middle", scratch_ / "bottom"}); }
+  std::unique_ptr<SourceTree> Tree() { return *SourceTree::Over({scratch_ / "top", scratch_ / "middle", scratch_ / "bottom"}); }
   std::string Read(SourceTree& tree, const std::string& path) {
     const absl::StatusOr<UniqueFd> fd = tree.OpenFile(path);
     return fd.ok() ? *os::ReadAll(fd->get(), 1000, path) : std::string(fd.status().message());
@@ -84,7 +84,7 @@ TEST_F(SourceTreeTest, LinksOfALayerLeadNowhereElse) {
   Put("top/d/own", "x");
   const auto hidden = Tree();
   EXPECT_FALSE(hidden->TryLstat("/d/key")->has_value());
-  const auto bottom = SourceTree::Over({scratch_ / "bottom"});
+  const auto bottom = *SourceTree::Over({scratch_ / "bottom"});
   EXPECT_FALSE(bottom->OpenFile("/d/key").ok());
   EXPECT_EQ(*bottom->Resolve("/d/key", true), scratch_ / "secret/key") << "a path inside the tree, where nothing is";
 }
@@ -97,7 +97,7 @@ TEST_F(SourceTreeTest, SeesMoreDirectoriesThanItKeepsOpen) {
 }
 
 TEST_F(SourceTreeTest, NoLayersAreNothing) {
-  const auto tree = SourceTree::Over({});
+  const auto tree = *SourceTree::Over({});
   EXPECT_FALSE(tree->TryLstat("/a")->has_value());
   EXPECT_TRUE(tree->List("/")->empty());
 }

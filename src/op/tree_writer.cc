@@ -27,10 +27,10 @@ std::string Relative(absl::string_view path) { return path == "/" ? "." : std::s
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<TreeWriter>> TreeWriter::OpenDirectories(const std::string& upper, std::vector<std::string> lowers) {
+absl::StatusOr<std::unique_ptr<TreeWriter>> TreeWriter::OpenDirectories(const std::string& upper, const std::vector<std::string>& lowers) {
   auto writer = std::unique_ptr<TreeWriter>(new TreeWriter());
   ASSIGN_OR_RETURN(writer->upper_, os::OpenDirectory(upper));
-  writer->lower_ = SourceTree::Over(std::move(lowers));
+  ASSIGN_OR_RETURN(writer->lower_, SourceTree::Over(lowers));
   return writer;
 }
 
@@ -38,7 +38,7 @@ absl::StatusOr<std::unique_ptr<TreeWriter>> TreeWriter::Open(snapshot::Snapshots
   ASSIGN_OR_RETURN(std::vector<std::string> layers, snapshots.LayerDirectories(active));
   const std::string upper = std::move(layers.front());
   layers.erase(layers.begin());
-  return OpenDirectories(upper, std::move(layers));
+  return OpenDirectories(upper, layers);
 }
 
 absl::StatusOr<std::string> TreeWriter::Resolve(absl::string_view path) {

@@ -29,7 +29,7 @@ class TreeWriter {
  public:
   static absl::StatusOr<std::unique_ptr<TreeWriter>> Open(snapshot::Snapshots& snapshots, const snapshot::SnapshotPtr& active);
   // Over plain directories; `lowers` topmost first.
-  static absl::StatusOr<std::unique_ptr<TreeWriter>> OpenDirectories(const std::string& upper, std::vector<std::string> lowers);
+  static absl::StatusOr<std::unique_ptr<TreeWriter>> OpenDirectories(const std::string& upper, const std::vector<std::string>& lowers);
 
   // The path that `path` means when every link is followed inside the tree; what does not exist is taken as it stands.
   absl::StatusOr<std::string> Resolve(absl::string_view path);

@@ -1,5 +1,6 @@
 #include "os/memory.h"
 
+#include <malloc.h>
 #include <sys/mman.h>
 
 #include <cinttypes>
@@ -18,6 +19,8 @@ namespace cachalot::os {
 namespace {
 
 constexpr std::size_t kMaxMaps = 16 << 20;
+constexpr int kMaxHeaps = 2;
+constexpr int kMaxFreeEnd = 1 << 20;
 
 struct Mapping {
   std::uintptr_t begin = 0, end = 0;
@@ -53,5 +56,13 @@ absl::Status ReleaseFilePages() {
   }
   return absl::OkStatus();
 }
+
+void LimitHeaps() {
+  ::mallopt(M_ARENA_MAX, kMaxHeaps);
+  ::mallopt(M_TRIM_THRESHOLD, kMaxFreeEnd);
+  ::mallopt(M_MMAP_THRESHOLD, kMaxFreeEnd);  // or it and the other would grow by themselves
+}
+
+void TrimHeap() { ::malloc_trim(0); }
 
 }  // namespace cachalot::os

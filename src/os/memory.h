@@ -9,4 +9,10 @@ namespace cachalot::os {
 // the end of a daemon's start-up: relocations, constructors and descriptor tables touch far more of them than its life does.
 absl::Status ReleaseFilePages();
 
+// For the start of a daemon, before its threads: keeps heaps few (what is freed in one is not used by another, and there would be
+// eight per core) and their free ends short, which TrimHeap does not reach.
+void LimitHeaps();
+// Gives freed memory back to the system.
+void TrimHeap();
+
 }  // namespace cachalot::os

@@ -9,7 +9,7 @@ namespace cachalot::snapshot {
 
 namespace {
 
-constexpr std::size_t kMaxNodes = 300'000;
+constexpr std::size_t kMaxNodes = 100'000;
 constexpr std::size_t kWorthSaving = 200;
 
 // A snapshot that was committed has another tree than it had before.

@@ -25,7 +25,7 @@ namespace {
 
 constexpr int kHelpers = 3;
 constexpr std::size_t kFilesPerPiece = 64;
-constexpr std::size_t kReadSize = 128 * 1024;
+constexpr std::size_t kReadSize = 64 * 1024;
 constexpr int kMaxLinks = 255;
 // A file changed this short before it is read may change again without its times showing it.
 constexpr std::int64_t kRacyNs = 50'000'000;
@@ -221,13 +221,13 @@ absl::Status ChecksumTree::HashOne(ChecksumNode* node, const std::string& path) 
   ASSIGN_OR_RETURN(const auto xattrs, ReadXattrs(fd.get()));
   hash.Update(HeaderText(*node, xattrs));
   if (!node->IsDirectory() && node->identity.size > 0) {
-    thread_local std::vector<char> buffer(kReadSize);
+    char buffer[kReadSize];
     while (true) {
-      const ssize_t n = ::read(fd.get(), buffer.data(), buffer.size());
+      const ssize_t n = ::read(fd.get(), buffer, sizeof buffer);
       if (n < 0) return ErrnoError(absl::StrCat("read ", path));
       if (n == 0) break;
-      hash.Update(absl::string_view(buffer.data(), n));
-      if (n < static_cast<ssize_t>(buffer.size()) && n == node->identity.size) break;
+      hash.Update(absl::string_view(buffer, n));
+      if (n < static_cast<ssize_t>(sizeof buffer) && n == node->identity.size) break;
     }
   }
   node->digest = hash.FinishBytes();

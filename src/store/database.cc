@@ -80,7 +80,7 @@ absl::Status Connection::Open(const std::string& path) {
   sqlite3_busy_timeout(database_, kBusyTimeoutMs);
   sqlite3_db_config(database_, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);  // the log is as good as the file, and needs no sync
   return RunScript(
-      "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0; PRAGMA foreign_keys=ON; PRAGMA cache_size=-4000");
+      "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0; PRAGMA foreign_keys=ON; PRAGMA cache_size=-1000");
 }
 
 absl::Status Connection::RunScript(const std::string& sql) {
@@ -95,6 +95,8 @@ absl::StatusOr<Statement> Connection::Prepare(const char* sql) {
   }
   return Statement(database_, cached);
 }
+
+void Connection::ReleaseMemory() { sqlite3_db_release_memory(database_); }
 
 std::int64_t Connection::changes() const { return sqlite3_changes64(database_); }
 
@@ -161,6 +163,12 @@ absl::Status Database::Read(const std::function<absl::Status(Connection&)>& work
   RETURN_IF_ERROR(reader->Run("COMMIT"));
   if (auto idle = idle_readers_.Lock(); idle->size() < kMaxIdleReaders) idle->push_back(std::move(reader));
   return status;
+}
+
+void Database::ReleaseMemory() {
+  idle_readers_.Lock()->clear();
+  std::lock_guard lock(writer_mutex_);
+  writer_.ReleaseMemory();
 }
 
 std::chrono::steady_clock::duration Database::IdleTime() const { return std::chrono::steady_clock::now() - last_write_.load(); }

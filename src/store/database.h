@@ -93,6 +93,7 @@ class Connection {
  private:
   friend class Database;
   absl::Status Open(const std::string& path);
+  void ReleaseMemory();
   // Several statements without parameters.
   absl::Status RunScript(const std::string& sql);
 
@@ -112,6 +113,8 @@ class Database {
   absl::Status Write(const std::function<absl::Status(Connection&)>& work);
   // Runs `work` on a consistent view of what was committed before.
   absl::Status Read(const std::function<absl::Status(Connection&)>& work);
+  // Gives up cached pages and spare readers.
+  void ReleaseMemory();
   // How long ago the last write was. Who wants to sync the file system waits for a pause: builds would feel it.
   std::chrono::steady_clock::duration IdleTime() const;
 

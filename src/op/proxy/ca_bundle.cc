@@ -32,7 +32,7 @@ struct Bundle {
 };
 
 absl::StatusOr<Bundle> ReadBundle(const std::string& rootfs, const std::string& path) {
-  const std::unique_ptr<SourceTree> tree = SourceTree::Over({rootfs});
+  ASSIGN_OR_RETURN(const std::unique_ptr<SourceTree> tree, SourceTree::Over({rootfs}));
   Bundle bundle;
   ASSIGN_OR_RETURN(bundle.path, tree->Resolve(path, true));
   ASSIGN_OR_RETURN(bundle.status, tree->Lstat(bundle.path));

@@ -1,9 +1,8 @@
-#include "build/collector.h"
+#include "build/gc_policies.h"
 
 #include <sys/statvfs.h>
 
 #include <algorithm>
-#include <chrono>
 #include <string>
 
 #include "base/log.h"
@@ -11,7 +10,6 @@
 namespace cachalot::build {
 namespace {
 
-constexpr std::chrono::minutes kDelay(1);
 constexpr std::int64_t kGigabyte = 1'000'000'000;
 
 // A share of the disk, rounded up to a gigabyte, at most `bound`.
@@ -43,32 +41,10 @@ std::vector<snapshot::PrunePolicy> DefaultPolicies(const std::string& root) {
   return {cheap, old, bounded, all};
 }
 
-Collector::Collector(snapshot::Snapshots* snapshots, std::vector<snapshot::PrunePolicy> policies)
-    : snapshots_(snapshots), policies_(std::move(policies)), thread_([this] { Loop(); }) {}
-
-Collector::~Collector() {
-  state_.Lock()->stopping = true;
-  state_.NotifyAll();
-  thread_.join();
-}
-
-void Collector::Ask() {
-  state_.Lock()->asked = true;
-  state_.NotifyAll();
-}
-
-void Collector::Loop() {
-  while (true) {
-    {
-      auto state = state_.Lock();
-      state.Wait([](const State& s) { return s.asked || s.stopping; });
-      if (state.WaitUntil(std::chrono::steady_clock::now() + kDelay, [](const State& s) { return s.stopping; })) return;
-      state->asked = false;
-    }
-    for (const snapshot::PrunePolicy& policy : policies_) {
-      const absl::Status status = snapshots_->Prune(policy, [](const snapshot::UsageRecord&) {});
-      if (!status.ok()) LogWarning("garbage collection: ", status.message());
-    }
+void CollectGarbage(snapshot::Snapshots& snapshots, const std::vector<snapshot::PrunePolicy>& policies) {
+  for (const snapshot::PrunePolicy& policy : policies) {
+    const absl::Status status = snapshots.Prune(policy, [](const snapshot::UsageRecord&) {});
+    if (!status.ok()) LogWarning("garbage collection: ", status.message());
   }
 }
 
