@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A test over the source itself: sizes of files and functions, long lines, banned words, stray notes."""
+"""A test over the source itself: sizes of files and functions, long lines, banned words, stray notes, one trap."""
 import pathlib
 import re
 import subprocess
@@ -11,6 +11,7 @@ MAX_FUNCTION_LINES = 70
 MAX_COLUMNS = 150
 BANNED_NAME = re.compile(r"(?i)(manager|helper|util|misc)")
 STRAY_NOTE = re.compile(r"\b(TO" r"DO|FIX" r"ME|XXX)\b")
+LOOP_WITHOUT_LOCK = re.compile(r"\bfor \(.* : [^ ]*Lock\(\)")
 FUNCTION_START = re.compile(r"^( *)(?!namespace|class|struct|enum|union|extern|}|#|//|switch|for|while|if|else|do\b|return|case|default|public|private|using)"
                             r"[\w:~<].*[)\w>]\s*(const|override|final|noexcept|mutable|-> [\w:<>&* ,]+)*\s*\{$")
 
@@ -42,6 +43,8 @@ def check_cpp(path):
     for number, line in enumerate(lines, 1):
         if len(line) > MAX_COLUMNS and "http" not in line and 'R"' not in line:
             yield f"{name}:{number}: {len(line)} columns, {MAX_COLUMNS} are allowed"
+        if LOOP_WITHOUT_LOCK.search(line):
+            yield f"{name}:{number}: the lock ends before the loop begins; keep the handle in a variable"
         if STRAY_NOTE.search(line):
             yield f"{name}:{number}: unfinished work belongs in the issue tracker"
     for number, length in long_functions(lines):

@@ -36,7 +36,10 @@ void BuildCache::Import(const std::string& type, const remotecache::Attributes& 
 
 std::vector<remotecache::ImportedCache*> BuildCache::Imported() {
   std::vector<CacheImport*> imports;
-  for (const auto& [name, import] : *imports_.Lock()) imports.push_back(import.get());  // none is ever taken out
+  {
+    auto known = imports_.Lock();
+    for (const auto& [name, import] : *known) imports.push_back(import.get());  // none is ever taken out
+  }
   std::vector<remotecache::ImportedCache*> caches;
   for (CacheImport* import : imports) {
     if (remotecache::ImportedCache* cache = import->Get(); cache != nullptr) caches.push_back(cache);

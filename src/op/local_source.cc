@@ -103,8 +103,10 @@ absl::StatusOr<std::vector<solver::ResultPtr>> LocalSource::Run(const std::vecto
       status.current = stats.bytes;
       context.progress->Status(status);
     };
-    ASSIGN_OR_RETURN(const session::SyncStats stats, session->SyncDirectory(request_, tree->path(), show, context.cancel));
-    status.current = stats.bytes;
+    const absl::StatusOr<session::SyncStats> stats = session->SyncDirectory(request_, tree->path(), show, context.cancel);
+    parts.snapshots->NoteChanges(lease->snapshot(), stats.ok() ? &stats->changed_directories : nullptr);
+    RETURN_IF_ERROR(stats.status());
+    status.current = stats->bytes;
   }
   status.completed = status.timestamp = parts.clock->Now();
   context.progress->Status(status);

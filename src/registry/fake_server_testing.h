@@ -55,9 +55,9 @@ class FakeServer {
     shutdown(listener_, SHUT_RDWR);
     acceptor_.join();
     close(listener_);
-    for (const int fd : *connections_.Lock()) shutdown(fd, SHUT_RDWR);
+    OnConnections([](int fd) { shutdown(fd, SHUT_RDWR); });
     for (std::thread& thread : threads_) thread.join();
-    for (const int fd : *connections_.Lock()) close(fd);
+    OnConnections([](int fd) { close(fd); });
   }
   FakeServer(const FakeServer&) = delete;
 
@@ -67,6 +67,11 @@ class FakeServer {
   std::vector<std::string> log() { return *log_.Lock(); }
 
  private:
+  void OnConnections(const std::function<void(int fd)>& act) {
+    auto connections = connections_.Lock();
+    for (const int fd : *connections) act(fd);
+  }
+
   void Accept() {
     while (!stopping_) {
       const int fd = accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);

@@ -35,7 +35,8 @@ class MemoryBlobs final : public BlobStore {
   }
   std::vector<Listed> List() override {
     std::vector<Listed> listed;
-    for (const auto& [digest, bytes] : *blobs_.Lock()) listed.push_back({digest, static_cast<std::int64_t>(bytes.size())});
+    auto blobs = blobs_.Lock();
+    for (const auto& [digest, bytes] : *blobs) listed.push_back({digest, static_cast<std::int64_t>(bytes.size())});
     return listed;
   }
   std::shared_ptr<BlobPin> Pin(const oci::Digest&) override { return nullptr; }

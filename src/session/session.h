@@ -31,6 +31,8 @@ struct SyncRequest {
 };
 struct SyncStats {
   std::int64_t files = 0, bytes = 0;  // files whose data travelled; bytes of all packets, stats included
+  // At the end: the directories ("" for the root, "a/b") of which an entry is not as it was before.
+  std::vector<std::string> changed_directories;
 };
 
 // A tree for the client's output directory.

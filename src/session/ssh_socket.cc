@@ -70,8 +70,11 @@ class ForwardingSocket : public Session::SshSocket {
       (void)!write(wake_.get(), &one, sizeof(one));
       accepting_.join();
     }
-    for (const int fd : *connections_.Lock()) {
-      shutdown(fd, SHUT_RDWR);
+    {
+      auto connections = connections_.Lock();
+      for (const int fd : *connections) {
+        shutdown(fd, SHUT_RDWR);
+      }
     }
     if (!path_.empty()) {
       unlink(path_.c_str());

@@ -211,4 +211,11 @@ absl::StatusOr<oci::Digest> LocalSnapshots::Checksum(const SnapshotPtr& snapshot
   return oci::Digest::Parse(*digest);
 }
 
+void LocalSnapshots::NoteChanges(const SnapshotPtr& active, const std::vector<std::string>* directories) {
+  const std::shared_ptr<ChecksumCache::Slot> slot = checksums_.Find(RecordOf(active)->id, false);
+  if (slot == nullptr) return;  // what is read from the database is compared with the files anyway
+  std::lock_guard lock(slot->mutex);
+  slot->tree->NoteChanges(directories);
+}
+
 }  // namespace cachalot::snapshot

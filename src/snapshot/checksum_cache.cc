@@ -17,15 +17,17 @@ std::string KeyOf(const std::string& snapshot, bool immutable) { return absl::St
 
 }  // namespace
 
+std::shared_ptr<ChecksumCache::Slot> ChecksumCache::Find(const std::string& snapshot, bool immutable) {
+  auto cache = cache_.Lock();
+  const auto found = cache->entries.find(KeyOf(snapshot, immutable));
+  if (found == cache->entries.end()) return nullptr;
+  cache->order.splice(cache->order.begin(), cache->order, found->second.place);
+  return found->second.slot;
+}
+
 absl::StatusOr<std::shared_ptr<ChecksumCache::Slot>> ChecksumCache::Get(const std::string& snapshot, bool immutable) {
   const std::string key = KeyOf(snapshot, immutable);
-  {
-    auto cache = cache_.Lock();
-    if (const auto found = cache->entries.find(key); found != cache->entries.end()) {
-      cache->order.splice(cache->order.begin(), cache->order, found->second.place);
-      return found->second.slot;
-    }
-  }
+  if (std::shared_ptr<Slot> slot = Find(snapshot, immutable); slot != nullptr) return slot;
   std::string value;
   RETURN_IF_ERROR(database_->Read([&](store::Connection& connection) -> absl::Status {
     ASSIGN_OR_RETURN(store::Statement query, connection.Prepare("SELECT tree FROM snapshot_checksums WHERE snapshot = ?1"));

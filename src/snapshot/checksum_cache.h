@@ -28,6 +28,8 @@ class ChecksumCache {
   // The tree of a snapshot: from memory, from the database, or an empty one. One that is not immutable is never taken for one
   // that is.
   absl::StatusOr<std::shared_ptr<Slot>> Get(const std::string& snapshot, bool immutable);
+  // The same if it is in memory; else null.
+  std::shared_ptr<Slot> Find(const std::string& snapshot, bool immutable);
   // Call after use, with the slot's lock held: saves the tree when much was computed.
   absl::Status Used(const std::string& snapshot, bool immutable, Slot& slot);
   void Forget(const std::string& snapshot);

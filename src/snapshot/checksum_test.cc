@@ -123,8 +123,8 @@ TEST_F(ChecksumTest, LayersLinksAndRestart) {
 }
 
 TEST_F(ChecksumTest, ActiveTreesAreLookedAtAgain) {
-  const SnapshotPtr active = *snapshots_->Prepare(nullptr, {"context", "source.local"});
-  ASSERT_TRUE(snapshots_->Keep(active).ok() && snapshots_->SetName(active, "local/x").ok());
+  const SnapshotPtr active = *snapshots_->Prepare(nullptr, {"checkout", "source.git.checkout"});
+  ASSERT_TRUE(snapshots_->Keep(active).ok() && snapshots_->SetName(active, "git/x").ok());
   const auto tree = *snapshots_->MountTree(active, false);
   Shell(tree->path(), "umask 022; for i in $(seq 300); do echo $i >f$i; done; mkdir d; echo x >d/x");
   const std::string before = Sum(active, "/");
@@ -138,33 +138,67 @@ TEST_F(ChecksumTest, ActiveTreesAreLookedAtAgain) {
   EXPECT_EQ(Sum(active, "/"), before);
 }
 
-// COPY links the files of a client's directory into layers.
-TEST(ChecksumTreeTest, AClientsFileThatWasLinkedIsNotReadAgain) {
-  os::Scratch scratch;
-  WorkerPool pool("test", 2);
-  ChecksumTree tree(false);
-  ASSERT_EQ(::mkdir((scratch / "context").c_str(), 0755), 0);
-  WriteFile(scratch / "context/f", "one");
-  const auto digest = [&] {
-    tree.Begin([&] { return scratch / "context"; }, ChecksumTree::Origin::kClientDirectory, &pool);
-    ChecksumNode* const root = tree.Resolve("/", false, nullptr).value();
-    const std::string text = tree.DigestOf(root, "").value();
-    tree.End();
+class ClientTreeTest : public testing::Test {
+ protected:
+  void SetUp() override { ASSERT_EQ(::mkdir((scratch_ / "context").c_str(), 0755), 0); }
+  std::string Digest() {
+    tree_.Begin([&] { return scratch_ / "context"; }, ChecksumTree::Origin::kClientDirectory, &pool_);
+    ChecksumNode* const root = tree_.Resolve("/", false, nullptr).value();
+    const std::string text = tree_.DigestOf(root, "").value();
+    tree_.End();
     return text;
-  };
-  const std::string before = digest();
-  const std::size_t hashed = tree.hashed();
-  ASSERT_EQ(::link((scratch / "context/f").c_str(), (scratch / "layer").c_str()), 0);
-  EXPECT_EQ(digest(), before);
-  EXPECT_EQ(tree.hashed(), hashed);
+  }
+  void Note(const std::vector<std::string>& directories) { tree_.NoteChanges(&directories); }
+
+  os::Scratch scratch_;
+  WorkerPool pool_{"test", 2};
+  ChecksumTree tree_{false};
+};
+
+// COPY links the files of a client's directory into layers.
+TEST_F(ClientTreeTest, AFileThatWasLinkedIsNotReadAgain) {
+  WriteFile(scratch_ / "context/f", "one");
+  const std::string before = Digest();
+  const std::size_t hashed = tree_.hashed();
+  ASSERT_EQ(::link((scratch_ / "context/f").c_str(), (scratch_ / "layer").c_str()), 0);
+  tree_.NoteChanges(nullptr);
+  EXPECT_EQ(Digest(), before);
+  EXPECT_EQ(tree_.hashed(), hashed);
   // Replaced by one with the same size and time.
   struct stat old;
-  ASSERT_EQ(::stat((scratch / "context/f").c_str(), &old), 0);
-  WriteFile(scratch / "new", "two");
+  ASSERT_EQ(::stat((scratch_ / "context/f").c_str(), &old), 0);
+  WriteFile(scratch_ / "new", "two");
   const timespec times[2] = {old.st_atim, old.st_mtim};
-  ASSERT_EQ(::utimensat(AT_FDCWD, (scratch / "new").c_str(), times, 0), 0);
-  ASSERT_EQ(::rename((scratch / "new").c_str(), (scratch / "context/f").c_str()), 0);
-  EXPECT_NE(digest(), before);
+  ASSERT_EQ(::utimensat(AT_FDCWD, (scratch_ / "new").c_str(), times, 0), 0);
+  ASSERT_EQ(::rename((scratch_ / "new").c_str(), (scratch_ / "context/f").c_str()), 0);
+  tree_.NoteChanges(nullptr);
+  EXPECT_NE(Digest(), before);
+}
+
+TEST_F(ClientTreeTest, ChangesAreSeenWhereTheyAreNoted) {
+  ASSERT_TRUE(os::MakeDirectories(scratch_ / "context/a/b").ok());
+  WriteFile(scratch_ / "context/a/b/f", "one");
+  WriteFile(scratch_ / "context/a/g", "one");
+  const std::string before = Digest();
+  const auto replace = [&](const std::string& path, const std::string& text) {
+    ASSERT_EQ(::unlink((scratch_ / path).c_str()), 0);
+    WriteFile(scratch_ / path, text);
+  };
+  replace("context/a/b/f", "two");
+  Note({});
+  EXPECT_EQ(Digest(), before) << "nothing was noted";
+  Note({"a/b"});
+  const std::string changed = Digest();
+  EXPECT_NE(changed, before);
+  ASSERT_TRUE(os::MakeDirectories(scratch_ / "context/a/c/d").ok());
+  WriteFile(scratch_ / "context/a/c/d/new", "x");
+  Note({"a/c/d", "a/c", "a"});
+  const std::string added = Digest();
+  EXPECT_NE(added, changed);
+  replace("context/a/b/f", "one");
+  ASSERT_TRUE(os::RemoveTree(scratch_ / "context/a/c").ok());
+  tree_.NoteChanges(nullptr);
+  EXPECT_EQ(Digest(), before);
 }
 
 TEST_F(ChecksumTest, RemembersAcrossRestart) {

@@ -11,6 +11,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "base/parallel.h"
 #include "base/path.h"
 #include "base/status.h"
@@ -62,16 +63,41 @@ std::string Beneath(const std::string& path, const std::string& name) { return a
 
 }  // namespace
 
+ChecksumNode* ChecksumNode::Child(absl::string_view child_name) const {
+  const auto before = [](const auto& child, absl::string_view wanted) { return child->name < wanted; };
+  const auto found = std::lower_bound(children.begin(), children.end(), child_name, before);
+  return found == children.end() || (*found)->name != child_name ? nullptr : found->get();
+}
+
 std::string DigestText(absl::string_view bytes) { return absl::StrCat("sha256:", absl::BytesToHexString(bytes)); }
 
 void ChecksumTree::Begin(std::function<absl::StatusOr<std::string>()> root, Origin origin, WorkerPool* pool) {
   root_path_ = std::move(root);
   origin_ = origin;
   pool_ = pool;
-  if (!immutable_ || pass_ == 0) {
-    ++pass_;
-    root_.tree_digest.clear();
+  if (pass_ == 0 || (!immutable_ && origin != Origin::kClientDirectory)) BeginPass();
+}
+
+void ChecksumTree::BeginPass() {
+  ++pass_;
+  root_.tree_digest.clear();
+}
+
+void ChecksumTree::NoteChanges(const std::vector<std::string>* directories) {
+  if (directories == nullptr) return BeginPass();
+  for (const std::string& directory : *directories) Unlist(directory);
+}
+
+void ChecksumTree::Unlist(absl::string_view directory) {
+  ChecksumNode* node = &root_;
+  node->tree_digest.clear();
+  for (const absl::string_view name : absl::StrSplit(directory, '/', absl::SkipEmpty())) {
+    ChecksumNode* const child = node->Child(name);
+    if (child == nullptr) break;  // new: its parent is listed anew
+    node = child;
+    node->tree_digest.clear();
   }
+  node->listed = 0;
 }
 
 void ChecksumTree::End() {
@@ -185,11 +211,8 @@ absl::StatusOr<ChecksumNode*> ChecksumTree::Resolve(absl::string_view path, bool
     }
     if (way.size() > 1 && !way.back()->IsDirectory()) return nullptr;  // the root may not have been looked at yet
     RETURN_IF_ERROR(ListOne(way.back(), here()));
-    const auto& children = way.back()->children;
-    const auto found =
-        std::lower_bound(children.begin(), children.end(), part, [](const auto& child, const std::string& name) { return child->name < name; });
-    if (found == children.end() || (*found)->name != part) return nullptr;
-    ChecksumNode* const next = found->get();
+    ChecksumNode* const next = way.back()->Child(part);
+    if (next == nullptr) return nullptr;
     if (!next->IsLink() || (!follow && left.empty())) {
       way.push_back(next);
       continue;

@@ -48,12 +48,13 @@ struct ChecksumNode {
 
   bool IsDirectory() const { return S_ISDIR(header.mode); }
   bool IsLink() const { return S_ISLNK(header.mode); }
+  ChecksumNode* Child(absl::string_view child_name) const;  // or null
 };
 
 // Not thread-safe; hashes on several threads by itself.
 class ChecksumTree {
  public:
-  // A tree that nothing changes any more is read once; another is listed anew in each pass.
+  // A tree that nothing changes any more is read once; another is listed anew in each pass, a client's directory where it changed.
   explicit ChecksumTree(bool immutable) : immutable_(immutable) {}
 
   // What the files are: layers, or a client's directory, whose root has no header that travels.
@@ -62,6 +63,8 @@ class ChecksumTree {
   void Begin(std::function<absl::StatusOr<std::string>()> root, Origin origin, WorkerPool* pool);
   // Lets go of the files.
   void End();
+  // What changed in a client's directory since the last pass: entries of these directories ("", "a/b"), or null for anything.
+  void NoteChanges(const std::vector<std::string>* directories);
 
   // The node that `path` ("/a/b") names, links on the way followed inside the tree, the last one if `follow`; null when there is
   // none. `resolved`, when not null, receives its path without links ("" for the root).
@@ -83,6 +86,9 @@ class ChecksumTree {
 
  private:
   absl::Status OpenRoot();
+  void BeginPass();
+  // Drops what is known of the entries of `directory`.
+  void Unlist(absl::string_view directory);
   absl::Status ListOne(ChecksumNode* node, const std::string& path);
   struct Seen {  // what statx says of a file
     ChecksumNode::Header header;

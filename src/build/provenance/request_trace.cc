@@ -34,7 +34,8 @@ std::shared_ptr<RequestTrace> RequestTrace::OfBuild(FrontendRequest root, Produc
 }
 
 RequestTrace::~RequestTrace() {
-  for (const oci::Digest& vertex : state_.Lock()->produced) producers_->Forget(vertex, this);
+  auto state = state_.Lock();
+  for (const oci::Digest& vertex : state->produced) producers_->Forget(vertex, this);
 }
 
 std::shared_ptr<RequestTrace> RequestTrace::AddNested(FrontendRequest request) {

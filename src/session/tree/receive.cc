@@ -175,7 +175,9 @@ class Receiver {
       return absl::OkStatus();
     }
     RETURN_IF_ERROR(writer_->Finish());
+    stats_.changed_directories = writer_->touched_directories();
     if (options_.metadata_only) {
+      stats_.changed_directories.emplace_back();
       RETURN_IF_ERROR(WriteMetadata());
     }
     fin_sent_ = true;

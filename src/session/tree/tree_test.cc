@@ -155,6 +155,7 @@ TEST_F(TreeTest, ColdUnchangedChangedDeleted) {
   stats = Sync();
   ASSERT_TRUE(stats.ok()) << stats.status();
   EXPECT_EQ(stats->files, 0);
+  EXPECT_TRUE(stats->changed_directories.empty());
   EXPECT_EQ(Listing(dest_), Listing(source_));
 
   Write(source_ + "/a/one", "changed");
@@ -167,6 +168,8 @@ TEST_F(TreeTest, ColdUnchangedChangedDeleted) {
   stats = Sync();
   ASSERT_TRUE(stats.ok()) << stats.status();
   EXPECT_EQ(stats->files, 4);
+  const std::set<std::string> changed(stats->changed_directories.begin(), stats->changed_directories.end());
+  EXPECT_EQ(changed, (std::set<std::string>{"", "a", "b", "link", "link/now", "link/now/a"}));
   EXPECT_EQ(Listing(dest_), Listing(source_));
 }
 

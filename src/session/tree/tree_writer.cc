@@ -76,7 +76,9 @@ absl::Status TreeWriter::LeaveLevel() {
     RETURN_IF_ERROR(os::RemoveTreeAt(level.fd.get(), level.old_names[level.next_old]));
     level.changed = true;
   }
+  if (level.changed) touched_directories_.push_back(level.path);
   if (level.changed && level.stat.has_value()) {
+    touched_directories_.emplace_back(ParentOf(level.path));  // that is where its attributes are seen
     changed_directories_.push_back(*std::move(level.stat));
   }
   levels_.pop_back();
