@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "base/status_macros.h"
@@ -51,8 +52,8 @@ History::~History() {
 }
 
 void History::Publish(State& state, control::BuildHistoryEventType type, const Record& record) {
-  state.events.push_back(EventOf(type, record));
   ++state.next_event;
+  if (state.listeners > 0) state.events.push_back(EventOf(type, record));
   if (state.events.size() > kMaxEvents) state.events.pop_front();
   state_.NotifyAll();
 }
@@ -147,6 +148,11 @@ absl::StatusOr<std::vector<control::BuildHistoryEvent>> History::Known(const con
 }
 
 absl::Status History::Listen(const control::BuildHistoryRequest& request, const OnEvent& on_event, const CancelToken& cancel) {
+  ++state_.Lock()->listeners;
+  const absl::Cleanup leave = [this] {
+    auto state = state_.Lock();
+    if (--state->listeners == 0) state->events.clear();
+  };
   std::int64_t next = 0;
   ASSIGN_OR_RETURN(std::vector<control::BuildHistoryEvent> batch, Known(request, next));
   const auto wake = cancel.OnCancel([this] {

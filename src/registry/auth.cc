@@ -18,7 +18,7 @@ namespace {
 
 constexpr char kClientId[] = "buildkit-client";
 constexpr absl::Duration kDefaultTokenLife = absl::Seconds(60);
-constexpr std::size_t kMaxAccessEntries = 1000;
+constexpr std::size_t kMaxAccessEntries = 100;
 
 bool IsTokenChar(char c) { return absl::ascii_isgraph(c) && absl::string_view("\"(),/:;<=>?@[]\\{}").find(c) == absl::string_view::npos; }
 
