@@ -233,7 +233,7 @@ absl::StatusOr<Platform> ParsePlatform(absl::string_view text) {
   for (std::size_t i = 1; i < parts.size(); ++i) {
     if (!IsSpecifier(parts[i])) {
       return absl::InvalidArgumentError(absl::StrCat("\"", parts[i], "\" is an invalid component of \"", text,
-                                                     "\": platform specifier component must match \"^[A-Za-z0-9_.-]+$\""));
+                                                     "\": platform specifier component must match \"^[A-Za-z0-9_.-]+$\": invalid argument"));
     }
   }
   if (parts.size() == 1) {

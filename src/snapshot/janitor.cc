@@ -77,7 +77,7 @@ absl::Status LocalSnapshots::SaveUse() {
       if (!record->persisted || !record->used_changed) continue;
       record->used_changed = false;
       Record copy;
-      copy.id = id;
+      copy.id = record->id;
       copy.used_at = record->used_at;
       copy.usage_count = record->usage_count;
       used.push_back(std::move(copy));

@@ -97,6 +97,9 @@ void LocalSnapshots::Released(const RecordPtr& record) {
     auto table = table_.Lock();
     // Somebody may have taken a new reference before this one's end got the lock.
     if (!record->reference.expired() || record->removed) return;
+    // An expired pointer keeps the memory of what it pointed to.
+    record->reference.reset();
+    record->tree.reset();
     record->used_at = options_.clock->Now();
     record->used_changed = true;
     if (record->state != State::kActive || record->kept) return;

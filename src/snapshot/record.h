@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "oci/image.h"
 #include "snapshot/snapshots.h"
@@ -53,7 +54,7 @@ using RecordPtr = std::shared_ptr<Record>;
 
 // All records. Plain data: the owner guards it with one lock that is never held during I/O.
 struct RecordTable {
-  absl::flat_hash_map<SnapshotId, RecordPtr> records;
+  absl::flat_hash_map<absl::string_view, RecordPtr> records;  // by their own ids
   absl::flat_hash_map<std::string, SnapshotId> chains;
   absl::flat_hash_map<std::string, SnapshotId> names;
   std::int64_t last_directory = 0;

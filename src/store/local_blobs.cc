@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "base/random_id.h"
@@ -81,7 +80,7 @@ class LocalBlobs::PinImpl : public BlobPin {
   ~PinImpl() override {
     auto index = index_->Lock();
     const auto found = index->find(digest_);
-    if (--found->second.pins == 0 && found->second.size < 0) index->erase(found);
+    --found->second.pins;
   }
 
  private:
@@ -94,37 +93,27 @@ absl::StatusOr<std::unique_ptr<LocalBlobs>> LocalBlobs::Open(const std::string& 
   store->database_ = database;
   RETURN_IF_ERROR(os::MakeDirectories(absl::StrCat(store->root_, "/sha256"), 0700));
   RETURN_IF_ERROR(os::MakeDirectories(absl::StrCat(store->root_, "/", kTemporaryDirectory), 0700));
-  RETURN_IF_ERROR(store->Load());
-  store->Sweep();
+  RETURN_IF_ERROR(store->Sweep());
   return store;
 }
 
 LocalBlobs::~LocalBlobs() = default;
 
-absl::Status LocalBlobs::Load() {
-  return database_->Read([this](Connection& connection) -> absl::Status {
-    ASSIGN_OR_RETURN(Statement query, connection.Prepare("SELECT digest, size FROM blobs"));
-    auto index = index_->Lock();
-    while (true) {
-      ASSIGN_OR_RETURN(const bool row, query.Step());
-      if (!row) return absl::OkStatus();
-      (*index)[query.Text(0)].size = query.Int(1);
-    }
-  });
-}
-
-void LocalBlobs::Sweep() {
+absl::Status LocalBlobs::Sweep() {
   const std::string temporary = absl::StrCat(root_, "/", kTemporaryDirectory);
-  if (auto entries = os::ListDirectory(temporary); entries.ok()) {
-    for (const os::DirectoryEntry& entry : *entries) ::unlink(absl::StrCat(temporary, "/", entry.name).c_str());
-  }
+  ASSIGN_OR_RETURN(const std::vector<os::DirectoryEntry> unfinished, os::ListDirectory(temporary));
+  for (const os::DirectoryEntry& entry : unfinished) ::unlink(absl::StrCat(temporary, "/", entry.name).c_str());
   const std::string directory = absl::StrCat(root_, "/sha256");
-  auto entries = os::ListDirectory(directory);
-  if (!entries.ok()) return;
-  auto index = index_->Lock();
-  for (const os::DirectoryEntry& entry : *entries) {
-    if (!index->contains(absl::StrCat("sha256:", entry.name))) ::unlink(absl::StrCat(directory, "/", entry.name).c_str());
-  }
+  ASSIGN_OR_RETURN(const std::vector<os::DirectoryEntry> files, os::ListDirectory(directory));
+  return database_->Read([&](Connection& connection) -> absl::Status {
+    for (const os::DirectoryEntry& file : files) {
+      ASSIGN_OR_RETURN(Statement query, connection.Prepare("SELECT 1 FROM blobs WHERE digest = ?1"));
+      query.Bind(absl::StrCat("sha256:", file.name));
+      ASSIGN_OR_RETURN(const bool known, query.Step());
+      if (!known) ::unlink(absl::StrCat(directory, "/", file.name).c_str());
+    }
+    return absl::OkStatus();
+  });
 }
 
 std::string LocalBlobs::PathOf(const oci::Digest& digest) const { return absl::StrCat(root_, "/", digest.algorithm(), "/", digest.hex()); }
@@ -143,30 +132,31 @@ absl::Status LocalBlobs::Publish(const std::string& temporary, const oci::Digest
   }
   const std::string path = PathOf(digest);
   if (::rename(temporary.c_str(), path.c_str()) != 0) return ErrnoError(absl::StrCat("rename ", temporary, " to ", path));
-  RETURN_IF_ERROR(database_->Write(
-      [&](Connection& connection) { return connection.Run("INSERT OR IGNORE INTO blobs (digest, size) VALUES (?1, ?2)", digest.str(), size); }));
-  auto index = index_->Lock();
-  Entry& entry = (*index)[digest.str()];
-  entry.size = size;
-  entry.asked_at = std::chrono::steady_clock::now();
-  return absl::OkStatus();
+  const absl::Status status = database_->Write(
+      [&](Connection& connection) { return connection.Run("INSERT OR IGNORE INTO blobs (digest, size) VALUES (?1, ?2)", digest.str(), size); });
+  if (!status.ok()) ::unlink(path.c_str());
+  return status;
 }
 
 bool LocalBlobs::Has(const oci::Digest& digest) { return Size(digest).ok(); }
 
 absl::StatusOr<std::int64_t> LocalBlobs::Size(const oci::Digest& digest) {
-  auto index = index_->Lock();
-  const auto found = index->find(digest.str());
-  if (found == index->end() || found->second.size < 0) return NotHere(digest);
-  found->second.asked_at = std::chrono::steady_clock::now();
-  return found->second.size;
+  // Marked before it is looked for: what was found is spared then.
+  (*index_->Lock())[digest.str()].asked_at = std::chrono::steady_clock::now();
+  const std::optional<std::int64_t> size = Peek(digest);
+  if (!size.has_value()) return NotHere(digest);
+  return *size;
 }
 
 std::optional<std::int64_t> LocalBlobs::Peek(const oci::Digest& digest) const {
-  auto index = index_->Lock();
-  const auto found = index->find(digest.str());
-  if (found == index->end() || found->second.size < 0) return std::nullopt;
-  return found->second.size;
+  {
+    auto index = index_->Lock();
+    const auto found = index->find(digest.str());
+    if (found != index->end() && found->second.going) return std::nullopt;
+  }
+  struct stat status;
+  if (::stat(PathOf(digest).c_str(), &status) != 0) return std::nullopt;
+  return status.st_size;
 }
 
 absl::StatusOr<UniqueFd> LocalBlobs::Open(const oci::Digest& digest) {
@@ -212,46 +202,63 @@ absl::StatusOr<bool> LocalBlobs::HasSource(const oci::Digest& digest, const std:
 
 std::vector<BlobStore::Listed> LocalBlobs::List() {
   std::vector<Listed> blobs;
-  auto index = index_->Lock();
-  for (const auto& [text, entry] : *index) {
-    absl::StatusOr<oci::Digest> digest = oci::Digest::Parse(text);
-    if (entry.size >= 0 && digest.ok()) blobs.push_back({*std::move(digest), entry.size});
-  }
-  return blobs;
-}
-
-absl::StatusOr<std::int64_t> LocalBlobs::Collect(std::chrono::seconds grace, const std::vector<oci::Digest>& dropped) {
-  std::vector<std::string> unowned;
-  RETURN_IF_ERROR(database_->Read([&](Connection& connection) -> absl::Status {
-    ASSIGN_OR_RETURN(Statement query, connection.Prepare("SELECT digest FROM blobs WHERE digest NOT IN (SELECT digest FROM blob_owners)"));
+  const absl::Status status = database_->Read([&](Connection& connection) -> absl::Status {
+    ASSIGN_OR_RETURN(Statement query, connection.Prepare("SELECT digest, size FROM blobs"));
     while (true) {
       ASSIGN_OR_RETURN(const bool row, query.Step());
       if (!row) return absl::OkStatus();
-      unowned.push_back(query.Text(0));
+      ASSIGN_OR_RETURN(oci::Digest digest, oci::Digest::Parse(query.Text(0)));
+      blobs.push_back({std::move(digest), query.Int(1)});
+    }
+  });
+  if (!status.ok()) LogWarning("listing the blobs failed: ", status.message());
+  return blobs;
+}
+
+absl::StatusOr<std::vector<BlobStore::Listed>> LocalBlobs::Unowned() {
+  std::vector<Listed> unowned;
+  RETURN_IF_ERROR(database_->Read([&](Connection& connection) -> absl::Status {
+    ASSIGN_OR_RETURN(Statement query, connection.Prepare("SELECT digest, size FROM blobs WHERE digest NOT IN (SELECT digest FROM blob_owners)"));
+    while (true) {
+      ASSIGN_OR_RETURN(const bool row, query.Step());
+      if (!row) return absl::OkStatus();
+      ASSIGN_OR_RETURN(oci::Digest digest, oci::Digest::Parse(query.Text(0)));
+      unowned.push_back({std::move(digest), query.Int(1)});
     }
   }));
+  return unowned;
+}
+
+absl::Status LocalBlobs::Delete(const oci::Digest& digest) {
+  RETURN_IF_ERROR(database_->Write([&](Connection& connection) -> absl::Status {
+    RETURN_IF_ERROR(connection.Run("DELETE FROM blob_sources WHERE digest = ?1", digest.str()));
+    return connection.Run("DELETE FROM blobs WHERE digest = ?1", digest.str());
+  }));
+  ::unlink(PathOf(digest).c_str());
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::int64_t> LocalBlobs::Collect(std::chrono::seconds grace, const std::vector<oci::Digest>& dropped) {
+  ASSIGN_OR_RETURN(const std::vector<Listed> unowned, Unowned());
   const auto now = std::chrono::steady_clock::now();
+  const auto spared = [&](const Entry& entry, bool at_once) { return entry.pins > 0 || (!at_once && now - entry.asked_at < grace); };
   std::int64_t freed = 0;
-  for (const std::string& digest : unowned) {
+  for (const auto& [digest, size] : unowned) {
     std::lock_guard lock(files_mutex_);
-    const bool at_once = std::any_of(dropped.begin(), dropped.end(), [&](const oci::Digest& d) { return d.str() == digest; });
+    const bool at_once = std::find(dropped.begin(), dropped.end(), digest) != dropped.end();
     {
-      // Out of the index first: whoever asks from now on does not find it.
       auto index = index_->Lock();
-      const auto found = index->find(digest);
-      if (found != index->end()) {
-        if (found->second.pins > 0 || (!at_once && now - found->second.asked_at < grace)) continue;
-        freed += found->second.size;
-        index->erase(found);
-      }
+      const auto found = index->find(digest.str());
+      if (found != index->end() && spared(found->second, at_once)) continue;
+      (*index)[digest.str()].going = true;
     }
-    RETURN_IF_ERROR(database_->Write([&](Connection& connection) -> absl::Status {
-      RETURN_IF_ERROR(connection.Run("DELETE FROM blob_sources WHERE digest = ?1", digest));
-      return connection.Run("DELETE FROM blobs WHERE digest = ?1", digest);
-    }));
-    ASSIGN_OR_RETURN(const oci::Digest parsed, oci::Digest::Parse(digest));
-    ::unlink(PathOf(parsed).c_str());
+    const absl::Status deleted = Delete(digest);
+    (*index_->Lock())[digest.str()].going = false;
+    RETURN_IF_ERROR(deleted);
+    freed += size;
   }
+  auto index = index_->Lock();
+  absl::erase_if(*index, [&](const auto& entry) { return !spared(entry.second, false); });
   return freed;
 }
 

@@ -46,18 +46,20 @@ class LocalBlobs : public BlobStore {
   absl::StatusOr<std::int64_t> Collect(std::chrono::seconds grace, const std::vector<oci::Digest>& dropped = {});
 
  private:
+  // What is going on with a blob, here or not; most have none.
   struct Entry {
-    std::int64_t size = -1;  // -1: pinned, but not here
     int pins = 0;
     std::chrono::steady_clock::time_point asked_at;
+    bool going = false;  // being deleted: not here any more
   };
   using Index = absl::flat_hash_map<std::string, Entry>;
   class Writer;
   class PinImpl;
 
   explicit LocalBlobs(std::string root) : root_(std::move(root)) {}
-  absl::Status Load();
-  void Sweep();
+  absl::Status Sweep();
+  absl::StatusOr<std::vector<Listed>> Unowned();
+  absl::Status Delete(const oci::Digest& digest);
   std::string PathOf(const oci::Digest& digest) const;
   absl::Status Publish(const std::string& temporary, const oci::Digest& digest, std::int64_t size);
 
