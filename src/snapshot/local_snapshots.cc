@@ -139,7 +139,7 @@ absl::StatusOr<RecordPtr> LocalSnapshots::NewRecord(const RecordPtr& parent, con
   record->id = RandomId();
   record->parent = parent;
   record->label = label;
-  record->created_at = options_.clock->Now();
+  record->created_at = Storable(options_.clock->Now());
   record->directory = table_.Lock()->NewDirectory();
   RETURN_IF_ERROR(MakeLayerDirectory(*record).status());
   return record;
@@ -202,7 +202,7 @@ absl::StatusOr<SnapshotPtr> LocalSnapshots::FromLayer(const SnapshotPtr& parent,
       record->parent = below;
       record->label = label;
       record->used_at = options_.clock->Now();
-      record->created_at = layer.created_at.value_or(record->used_at);
+      record->created_at = Storable(layer.created_at.value_or(record->used_at));
       record->usage_count = 1;
       record->directory = table->NewDirectory();
       record->state = State::kLazy;

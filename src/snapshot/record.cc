@@ -67,6 +67,8 @@ absl::Status LoadNames(Connection& connection, RecordTable& table) {
 
 }  // namespace
 
+absl::Time Storable(absl::Time time) { return FromMicros(ToMicros(time)); }
+
 void RecordTable::Add(const RecordPtr& record) {
   records[record->id] = record;
   if (record->parent != nullptr) ++record->parent->children;

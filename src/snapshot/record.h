@@ -68,6 +68,9 @@ struct RecordTable {
 // What a layer is found again by: its diff_id over what is below ("" for none).
 std::string ChainOf(const std::string& parent_chain, const oci::Digest& diff_id);
 
+// Times as rows keep them: what is shown before a restart and after is the same.
+absl::Time Storable(absl::Time time);
+
 // Rows. Each works within the caller's transaction.
 absl::StatusOr<RecordTable> LoadRecords(store::Connection& connection);
 absl::Status SaveRecord(store::Connection& connection, const Record& record);

@@ -40,9 +40,15 @@ TEST_F(SnapshotsTest, PrepareCommitAndStack) {
 
 TEST_F(SnapshotsTest, SurvivesRestartAndForgetsActives) {
   SnapshotId committed, active, kept;
+  absl::Time created_at = absl::InfinitePast();
+  const auto time_of_creation = [&] {
+    const auto records = *snapshots_->DiskUsage({"id==" + committed});
+    return records.size() == 1 ? records[0].created_at : absl::InfiniteFuture();
+  };
   {
     const SnapshotPtr snapshot = Make(nullptr, [](const std::string& root) { WriteFile(root + "/a", "1"); });
     committed = Make(snapshot, [](const std::string& root) { WriteFile(root + "/b", "1"); })->id();
+    created_at = time_of_creation();
     auto loose = snapshots_->Prepare(snapshot, {"loose"});
     active = (*loose)->id();
     EXPECT_NE(*snapshots_->Get(active), nullptr);
@@ -57,6 +63,7 @@ TEST_F(SnapshotsTest, SurvivesRestartAndForgetsActives) {
   EXPECT_EQ(*snapshots_->Get("nothing"), nullptr);
   const SnapshotPtr again = *snapshots_->Get(committed);
   ASSERT_NE(again, nullptr);
+  EXPECT_EQ(time_of_creation(), created_at) << "images show it";
   EXPECT_EQ(ReadFile(View(again)->path() + "/a"), "1");
   const SnapshotPtr named = *snapshots_->FindNamed("mount/x");
   ASSERT_NE(named, nullptr);
