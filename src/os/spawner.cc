@@ -64,8 +64,11 @@ int Failed(Launch* launch, const char* step) {
   return 127;
 }
 
+// The child leaves its stack by exec, which no sanitizer sees: it would take the next child's use of that stack for an error.
+#define CACHALOT_ON_CHILD_STACK __attribute__((no_sanitize("address")))
+
 // By the system call: the C library keeps 32 and 33 to itself, which a parent of ours may have set to be ignored.
-void RestoreDefaultSignals() {
+CACHALOT_ON_CHILD_STACK void RestoreDefaultSignals() {
   constexpr int kLastSignal = 64;
   constexpr std::size_t kSignalSetBytes = 8;
   const unsigned long action[4] = {};  // the kernel's struct sigaction: SIG_DFL is 0
@@ -73,7 +76,7 @@ void RestoreDefaultSignals() {
 }
 
 // Runs in the child, on a stack of its own, in our memory, while the spawning thread stands still: system calls only.
-int RunChild(void* argument) {
+CACHALOT_ON_CHILD_STACK int RunChild(void* argument) {
   auto* launch = static_cast<Launch*>(argument);
   RestoreDefaultSignals();
   if (launch->place == Place::kNamespaceInit) {
