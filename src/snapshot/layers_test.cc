@@ -73,7 +73,7 @@ TEST_F(LayersTest, DiffOfEachLayer) {
 TEST_F(LayersTest, ConvertsAndKeepsRemote) {
   Layer remote = fetcher_.Add(TarBuilder().File("a", std::string(100000, 'a')).Finish());
   remote.sources = {"registry.example/x"};
-  const SnapshotPtr base = *snapshots_->FromLayer(nullptr, remote, {"base"});
+  SnapshotPtr base = *snapshots_->FromLayer(nullptr, remote, {"base"});
   std::vector<Layer> layers = Layers(base, {}, true);
   EXPECT_EQ(layers[0].sources, remote.sources);
   EXPECT_EQ(fetcher_.fetches, 0);
@@ -88,6 +88,7 @@ TEST_F(LayersTest, ConvertsAndKeepsRemote) {
   EXPECT_EQ(Entries(layers[0]), std::vector<std::string>{"a"});
   layers = Layers(base, {"", -1, true, true});
   EXPECT_EQ(layers[0].blob.digest, remote.diff_id);
+  base.reset();
   Reopen();
   EXPECT_EQ(Layers(*snapshots_->FromLayer(nullptr, remote, {}), {"", -1, true, true})[0].blob.digest, remote.diff_id);
 }

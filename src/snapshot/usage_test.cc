@@ -82,7 +82,7 @@ TEST_F(UsageTest, SizesAreExact) {
 }
 
 TEST_F(UsageTest, PruneTakesWhatNobodyUses) {
-  const SnapshotPtr base = Big(10);
+  SnapshotPtr base = Big(10);
   SnapshotId chain;
   store::CacheIndex index(database_.get());
   {
@@ -99,6 +99,7 @@ TEST_F(UsageTest, PruneTakesWhatNobodyUses) {
   EXPECT_EQ(*snapshots_->Get(chain), nullptr);
   EXPECT_EQ(ReadFile(View(base)->path() + "/10").size(), 10240U);
   EXPECT_EQ(os::ListDirectory(scratch_ / "blobs/sha256")->size(), 1U) << "the base's layer is still named";
+  base.reset();
   Reopen();
   EXPECT_EQ(Usage().size(), 1U);
 }
