@@ -19,7 +19,7 @@ constexpr std::size_t kMaxIdleReaders = 4;
 constexpr std::chrono::seconds kCheckpointPeriod(5);
 constexpr std::chrono::seconds kPause(3);
 constexpr off_t kLongLog = 4 << 20;
-constexpr std::int64_t kMaxWrites = 4000;  // that may wait for a pause; bounds the log's size
+constexpr std::int64_t kMaxWrites = 10000;  // that may wait for a pause; bounds the log's size
 constexpr int kBusyTimeoutMs = 10000;
 
 absl::Status DatabaseError(sqlite3* database, absl::string_view what) {
@@ -80,7 +80,7 @@ absl::Status Connection::Open(const std::string& path) {
   sqlite3_busy_timeout(database_, kBusyTimeoutMs);
   sqlite3_db_config(database_, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);  // the log is as good as the file, and needs no sync
   return RunScript(
-      "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0; PRAGMA foreign_keys=ON; PRAGMA cache_size=-256");
+      "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0; PRAGMA foreign_keys=ON; PRAGMA cache_size=-4000");
 }
 
 absl::Status Connection::RunScript(const std::string& sql) {
