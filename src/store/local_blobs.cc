@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "base/random_id.h"
@@ -22,6 +23,8 @@ namespace {
 
 constexpr std::int64_t kMaxInMemory = 64 << 20;
 constexpr char kTemporaryDirectory[] = "tmp";
+constexpr char kAll[] = "SELECT digest, size FROM blobs";
+constexpr char kUnowned[] = "SELECT digest, size FROM blobs WHERE digest NOT IN (SELECT digest FROM blob_owners)";
 
 absl::Status NotHere(const oci::Digest& digest) { return absl::NotFoundError(absl::StrCat("blob ", digest.str(), ": not found")); }
 
@@ -105,15 +108,13 @@ absl::Status LocalBlobs::Sweep() {
   for (const os::DirectoryEntry& entry : unfinished) ::unlink(absl::StrCat(temporary, "/", entry.name).c_str());
   const std::string directory = absl::StrCat(root_, "/sha256");
   ASSIGN_OR_RETURN(const std::vector<os::DirectoryEntry> files, os::ListDirectory(directory));
-  return database_->Read([&](Connection& connection) -> absl::Status {
-    for (const os::DirectoryEntry& file : files) {
-      ASSIGN_OR_RETURN(Statement query, connection.Prepare("SELECT 1 FROM blobs WHERE digest = ?1"));
-      query.Bind(absl::StrCat("sha256:", file.name));
-      ASSIGN_OR_RETURN(const bool known, query.Step());
-      if (!known) ::unlink(absl::StrCat(directory, "/", file.name).c_str());
-    }
-    return absl::OkStatus();
-  });
+  ASSIGN_OR_RETURN(const std::vector<Listed> blobs, Select(kAll));
+  absl::flat_hash_set<std::string> known;
+  for (const Listed& blob : blobs) known.insert(blob.digest.str());
+  for (const os::DirectoryEntry& file : files) {
+    if (!known.contains(absl::StrCat("sha256:", file.name))) ::unlink(absl::StrCat(directory, "/", file.name).c_str());
+  }
+  return absl::OkStatus();
 }
 
 std::string LocalBlobs::PathOf(const oci::Digest& digest) const { return absl::StrCat(root_, "/", digest.algorithm(), "/", digest.hex()); }
@@ -201,32 +202,23 @@ absl::StatusOr<bool> LocalBlobs::HasSource(const oci::Digest& digest, const std:
 }
 
 std::vector<BlobStore::Listed> LocalBlobs::List() {
+  absl::StatusOr<std::vector<Listed>> blobs = Select(kAll);
+  if (!blobs.ok()) LogWarning("listing the blobs failed: ", blobs.status().message());
+  return std::move(blobs).value_or(std::vector<Listed>());
+}
+
+absl::StatusOr<std::vector<BlobStore::Listed>> LocalBlobs::Select(const char* sql) {
   std::vector<Listed> blobs;
-  const absl::Status status = database_->Read([&](Connection& connection) -> absl::Status {
-    ASSIGN_OR_RETURN(Statement query, connection.Prepare("SELECT digest, size FROM blobs"));
+  RETURN_IF_ERROR(database_->Read([&](Connection& connection) -> absl::Status {
+    ASSIGN_OR_RETURN(Statement query, connection.Prepare(sql));
     while (true) {
       ASSIGN_OR_RETURN(const bool row, query.Step());
       if (!row) return absl::OkStatus();
       ASSIGN_OR_RETURN(oci::Digest digest, oci::Digest::Parse(query.Text(0)));
       blobs.push_back({std::move(digest), query.Int(1)});
     }
-  });
-  if (!status.ok()) LogWarning("listing the blobs failed: ", status.message());
-  return blobs;
-}
-
-absl::StatusOr<std::vector<BlobStore::Listed>> LocalBlobs::Unowned() {
-  std::vector<Listed> unowned;
-  RETURN_IF_ERROR(database_->Read([&](Connection& connection) -> absl::Status {
-    ASSIGN_OR_RETURN(Statement query, connection.Prepare("SELECT digest, size FROM blobs WHERE digest NOT IN (SELECT digest FROM blob_owners)"));
-    while (true) {
-      ASSIGN_OR_RETURN(const bool row, query.Step());
-      if (!row) return absl::OkStatus();
-      ASSIGN_OR_RETURN(oci::Digest digest, oci::Digest::Parse(query.Text(0)));
-      unowned.push_back({std::move(digest), query.Int(1)});
-    }
   }));
-  return unowned;
+  return blobs;
 }
 
 absl::Status LocalBlobs::Delete(const oci::Digest& digest) {
@@ -239,7 +231,7 @@ absl::Status LocalBlobs::Delete(const oci::Digest& digest) {
 }
 
 absl::StatusOr<std::int64_t> LocalBlobs::Collect(std::chrono::seconds grace, const std::vector<oci::Digest>& dropped) {
-  ASSIGN_OR_RETURN(const std::vector<Listed> unowned, Unowned());
+  ASSIGN_OR_RETURN(const std::vector<Listed> unowned, Select(kUnowned));
   const auto now = std::chrono::steady_clock::now();
   const auto spared = [&](const Entry& entry, bool at_once) { return entry.pins > 0 || (!at_once && now - entry.asked_at < grace); };
   std::int64_t freed = 0;

@@ -58,7 +58,8 @@ class LocalBlobs : public BlobStore {
 
   explicit LocalBlobs(std::string root) : root_(std::move(root)) {}
   absl::Status Sweep();
-  absl::StatusOr<std::vector<Listed>> Unowned();
+  // What a query for digest and size yields.
+  absl::StatusOr<std::vector<Listed>> Select(const char* sql);
   absl::Status Delete(const oci::Digest& digest);
   std::string PathOf(const oci::Digest& digest) const;
   absl::Status Publish(const std::string& temporary, const oci::Digest& digest, std::int64_t size);
