@@ -34,7 +34,9 @@ TEST(Cancel, RunsAtOnceWhenAlreadyCancelled) {
 TEST(Cancel, DroppedRegistrationDoesNotRun) {
   CancelSource source;
   int runs = 0;
-  { auto registration = source.token().OnCancel([&] { ++runs; }); }
+  {
+    auto registration = source.token().OnCancel([&] { ++runs; });
+  }
   source.Cancel();
   EXPECT_EQ(runs, 0);
 }
@@ -54,7 +56,9 @@ TEST(Cancel, RegistrationRaceIsClean) {
     CancelSource source;
     std::thread canceller([&] { source.Cancel(); });
     int runs = 0;
-    { auto registration = source.token().OnCancel([&] { ++runs; }); }
+    {
+      auto registration = source.token().OnCancel([&] { ++runs; });
+    }
     canceller.join();
     EXPECT_LE(runs, 1);
   }

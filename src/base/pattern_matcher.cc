@@ -46,9 +46,7 @@ absl::Status PathPattern::Compile(Dialect dialect) {
   literal_ = text_;
   for (std::size_t at = 0; at < text_.size();) {
     switch (text_[at]) {
-      case '*':
-        RETURN_IF_ERROR(CompileStars(dialect, &at));
-        break;
+      case '*': RETURN_IF_ERROR(CompileStars(dialect, &at)); break;
       case '?':
         ++at;
         tokens_.emplace_back(TokenKind::kAny);
@@ -63,8 +61,7 @@ absl::Status PathPattern::Compile(Dialect dialect) {
         tokens_.emplace_back(TokenKind::kLiteral, NextRune(text_, &at));
         kind_ = Kind::kTokens;
         break;
-      default:
-        tokens_.emplace_back(TokenKind::kLiteral, NextRune(text_, &at));
+      default: tokens_.emplace_back(TokenKind::kLiteral, NextRune(text_, &at));
     }
   }
   return absl::OkStatus();
@@ -121,14 +118,10 @@ absl::Status PathPattern::CompileSet(std::size_t* at) {
 
 bool PathPattern::Matches(absl::string_view path) const {
   switch (kind_) {
-    case Kind::kExact:
-      return path == text_;
-    case Kind::kPrefix:
-      return absl::StartsWith(path, literal_);
-    case Kind::kSuffix:
-      return absl::EndsWith(path, literal_) || (absl::StartsWith(literal_, "/") && path == absl::string_view(literal_).substr(1));
-    case Kind::kTokens:
-      return MatchesTokens(path);
+    case Kind::kExact: return path == text_;
+    case Kind::kPrefix: return absl::StartsWith(path, literal_);
+    case Kind::kSuffix: return absl::EndsWith(path, literal_) || (absl::StartsWith(literal_, "/") && path == absl::string_view(literal_).substr(1));
+    case Kind::kTokens: return MatchesTokens(path);
   }
   return false;
 }
@@ -140,15 +133,12 @@ void PathPattern::Enter(std::size_t state, std::vector<char>& states) const {
   if (state == tokens_.size()) return;
   switch (tokens_[state].kind) {
     case TokenKind::kStar:
-    case TokenKind::kRest:
-      Enter(state + 1, states);
-      break;
+    case TokenKind::kRest: Enter(state + 1, states); break;
     case TokenKind::kDirsEntry:  // no directory at all, or into one
       Enter(state + 1, states);
       Enter(state + 2, states);
       break;
-    default:
-      break;
+    default: break;
   }
 }
 
@@ -177,15 +167,12 @@ bool PathPattern::MatchesTokens(absl::string_view path) const {
         case TokenKind::kStar:
           if (rune != '/') Enter(state, next);
           break;
-        case TokenKind::kRest:
-          Enter(state, next);
-          break;
+        case TokenKind::kRest: Enter(state, next); break;
         case TokenKind::kDirs:
           Enter(state, next);
           if (rune == '/') Enter(state + 1, next);
           break;
-        case TokenKind::kDirsEntry:
-          break;
+        case TokenKind::kDirsEntry: break;
       }
     }
     now.swap(next);

@@ -14,8 +14,8 @@ namespace cachalot {
 class PathPattern {
  public:
   enum class Dialect {
-    kGlob,        // *, ?, [set], \escape: Go's filepath.Match
-    kRecursive,   // and ** for any number of directories: moby's patternmatcher
+    kGlob,       // *, ?, [set], \escape: Go's filepath.Match
+    kRecursive,  // and ** for any number of directories: moby's patternmatcher
   };
   // INVALID_ARGUMENT "syntax error in pattern" for an unfinished set or escape.
   static absl::StatusOr<PathPattern> Parse(absl::string_view text, Dialect dialect);

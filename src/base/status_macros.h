@@ -7,11 +7,11 @@
 #include "absl/status/statusor.h"
 
 // Returns from the current function when `expr` (a Status) is not OK.
-#define RETURN_IF_ERROR(expr)                                 \
-  do {                                                        \
+#define RETURN_IF_ERROR(expr)                                             \
+  do {                                                                    \
     if (absl::Status cachalot_status_ = (expr); !cachalot_status_.ok()) { \
-      return cachalot_status_;                                \
-    }                                                         \
+      return cachalot_status_;                                            \
+    }                                                                     \
   } while (false)
 
 #define CACHALOT_CONCAT_INNER_(a, b) a##b

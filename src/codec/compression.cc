@@ -70,15 +70,11 @@ Compression DetectCompression(absl::string_view beginning) {
 
 std::unique_ptr<Source> NewDecompressor(Compression kind, std::unique_ptr<Source> from) {
   switch (kind) {
-    case Compression::kNone:
-      return from;
-    case Compression::kGzip:
-      return NewGzipReader(std::move(from));
-    case Compression::kZstd:
-      return NewZstdReader(std::move(from));
+    case Compression::kNone: return from;
+    case Compression::kGzip: return NewGzipReader(std::move(from));
+    case Compression::kZstd: return NewZstdReader(std::move(from));
     case Compression::kXz:
-    case Compression::kBzip2:
-      return NewFilterReader(std::move(from));
+    case Compression::kBzip2: return NewFilterReader(std::move(from));
   }
   return from;
 }
@@ -94,14 +90,10 @@ absl::StatusOr<std::unique_ptr<Source>> NewAutoDecompressor(std::unique_ptr<Sour
 
 absl::StatusOr<std::unique_ptr<Compressor>> NewCompressor(Compression kind, int level, Sink* to) {
   switch (kind) {
-    case Compression::kNone:
-      return std::make_unique<Passing>(to);
-    case Compression::kGzip:
-      return NewGzipWriter(level, to);
-    case Compression::kZstd:
-      return NewZstdWriter(level, to);
-    default:
-      return absl::UnimplementedError("writing xz or bzip2 is not supported");
+    case Compression::kNone: return std::make_unique<Passing>(to);
+    case Compression::kGzip: return NewGzipWriter(level, to);
+    case Compression::kZstd: return NewZstdWriter(level, to);
+    default: return absl::UnimplementedError("writing xz or bzip2 is not supported");
   }
 }
 

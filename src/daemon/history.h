@@ -64,7 +64,7 @@ class History {
   };
   struct State {
     std::map<std::string, Active> active;
-    std::map<std::string, Gathering> gathering;                // by ref
+    std::map<std::string, Gathering> gathering;  // by ref
     int listeners = 0;
     std::deque<moby::buildkit::v1::BuildHistoryEvent> events;  // the last ones while somebody listens
     std::int64_t next_event = 0;                               // number of the event that comes after `events`

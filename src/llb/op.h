@@ -112,7 +112,7 @@ struct Chown {
 struct FileCopy {
   std::string src, dest;
   Chown owner;
-  int mode = -1;  // -1: unchanged
+  int mode = -1;          // -1: unchanged
   std::string mode_text;  // symbolic, wins over mode
   bool follow_symlink = false;
   bool dir_copy_contents = false;

@@ -27,8 +27,8 @@ class OneRepository final : public ImageOrigin {
     descriptor.media_type = std::string(oci::kMediaTypeIndex);
     return descriptor;
   }
-  absl::Status Fetch(const oci::Reference&, const oci::Descriptor& descriptor, store::BlobStore& blobs,
-                     const std::function<void(std::int64_t done)>&, const CancelToken&) override {
+  absl::Status Fetch(const oci::Reference&, const oci::Descriptor& descriptor, store::BlobStore& blobs, const std::function<void(std::int64_t done)>&,
+                     const CancelToken&) override {
     if (blobs.Has(descriptor.digest)) return absl::OkStatus();
     return blobs.Put(kIndex).status();
   }

@@ -31,7 +31,7 @@ class SourceTree {
 
   // See TreeWriter for what paths are.
   absl::StatusOr<std::string> Resolve(absl::string_view path, bool follow_last);
-  absl::StatusOr<struct stat> Lstat(const std::string& path);                 // NOT_FOUND "lstat <path>: ..."
+  absl::StatusOr<struct stat> Lstat(const std::string& path);                    // NOT_FOUND "lstat <path>: ..."
   absl::StatusOr<std::optional<struct stat>> TryLstat(const std::string& path);  // nothing when there is nothing
   absl::StatusOr<std::string> ReadLink(const std::string& path);
   absl::StatusOr<UniqueFd> OpenFile(const std::string& path);

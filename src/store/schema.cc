@@ -153,9 +153,9 @@ absl::Status DropDangling(Connection& connection) {
   RETURN_IF_ERROR(connection.Run("DELETE FROM snapshot_names WHERE snapshot NOT IN (SELECT id FROM snapshots)"));
   RETURN_IF_ERROR(connection.Run("DELETE FROM snapshot_layers WHERE snapshot NOT IN (SELECT id FROM snapshots)"));
   RETURN_IF_ERROR(connection.Run("DELETE FROM snapshot_checksums WHERE snapshot NOT IN (SELECT id FROM snapshots)"));
-  RETURN_IF_ERROR(connection.Run(
-      "DELETE FROM builds WHERE ref IN "
-      "(SELECT substr(owner, 7) FROM blob_owners WHERE owner LIKE 'build/%' AND digest NOT IN (SELECT digest FROM blobs))"));
+  RETURN_IF_ERROR(
+      connection.Run("DELETE FROM builds WHERE ref IN "
+                     "(SELECT substr(owner, 7) FROM blob_owners WHERE owner LIKE 'build/%' AND digest NOT IN (SELECT digest FROM blobs))"));
   RETURN_IF_ERROR(connection.Run("DELETE FROM blob_owners WHERE owner LIKE 'build/%' AND substr(owner, 7) NOT IN (SELECT ref FROM builds)"));
   return connection.Run("DELETE FROM blob_owners WHERE owner LIKE 'snapshot/%' AND substr(owner, 10) NOT IN (SELECT id FROM snapshots)");
 }

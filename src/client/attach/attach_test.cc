@@ -178,7 +178,7 @@ TEST_F(AttachTest, ForwardsSshAgents) {
     const std::string list({0, 0, 0, 1, 11}), remove_all({0, 0, 0, 1, 19}), failure({0, 0, 0, 1, 5});
     EXPECT_EQ(Exchange(fd.get(), list, 5), list);           // the echoing agent saw it
     EXPECT_EQ(Exchange(fd.get(), remove_all, 5), failure);  // and did not see this
-    EXPECT_EQ(send(fd.get(), list.data(), 2, 0), 2);  // a request in two pieces
+    EXPECT_EQ(send(fd.get(), list.data(), 2, 0), 2);        // a request in two pieces
     EXPECT_EQ(Exchange(fd.get(), list.substr(2), 5), list);
   }
   EXPECT_FALSE(fs::exists(path));
