@@ -10,6 +10,7 @@
 #include "absl/strings/strip.h"
 #include "base/status.h"
 #include "base/status_macros.h"
+#include "base/value_of.h"
 #include "build/export_source.h"
 #include "dockerfile/compile/sbom.h"
 #include "dockerfile/instructions/values.h"
@@ -42,8 +43,7 @@ bool HasSbom(const llb::FrontendResult& result) {
 
 llb::RefPtr RefOf(const llb::FrontendResult& result, const exporting::Source& source, const exporting::PlatformResult& platform) {
   if (!source.multi_platform) return result.ref;
-  const auto found = result.refs.find(platform.id);
-  return found == result.refs.end() ? nullptr : found->second;
+  return ValueOf(result.refs, platform.id);
 }
 
 std::set<llb::RefPtr> RefsOf(const llb::FrontendResult& result) {

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "base/value_of.h"
 #include "build/bridge.h"
 #include "oci/go_json.h"
 #include "op/result.h"
@@ -49,16 +50,11 @@ absl::StatusOr<std::vector<exporting::PlatformResult>> ParsePlatforms(const std:
   return platforms;
 }
 
-std::string Metadata(const llb::FrontendResult& result, const std::string& key) {
-  auto found = result.metadata.find(key);
-  return found == result.metadata.end() ? "" : found->second;
-}
-
 // For a result that does not list its platforms.
 absl::StatusOr<exporting::PlatformResult> OnlyPlatform(const llb::FrontendResult& result, const oci::Platform& default_platform) {
   exporting::PlatformResult only;
   only.platform = default_platform;
-  if (const std::string text = Metadata(result, kConfig); !text.empty() && text != "null") {
+  if (const std::string text = ValueOf(result.metadata, kConfig); !text.empty() && text != "null") {
     ASSIGN_OR_RETURN(const oci::ImageConfig config, oci::ParseImageConfig(text));
     const oci::Platform& platform = config.platform;
     if (platform.os.empty() != platform.architecture.empty()) {
@@ -105,7 +101,7 @@ absl::StatusOr<exporting::Source> DescribeResult(const llb::FrontendResult& resu
   exporting::Source source;
   source.metadata = result.metadata;
   source.multi_platform = !result.refs.empty();
-  if (const std::string text = Metadata(result, kPlatforms); !text.empty()) {
+  if (const std::string text = ValueOf(result.metadata, kPlatforms); !text.empty()) {
     ASSIGN_OR_RETURN(source.platforms, ParsePlatforms(text));
   } else if (source.multi_platform) {
     return absl::InvalidArgumentError(absl::StrCat("unable to export multiple refs, missing platforms mapping"));
@@ -114,8 +110,8 @@ absl::StatusOr<exporting::Source> DescribeResult(const llb::FrontendResult& resu
     source.platforms.push_back(std::move(only));
   }
   for (exporting::PlatformResult& platform : source.platforms) {
-    platform.config = Metadata(result, absl::StrCat(kConfig, "/", platform.id));
-    if (platform.config.empty()) platform.config = Metadata(result, kConfig);
+    platform.config = ValueOf(result.metadata, absl::StrCat(kConfig, "/", platform.id));
+    if (platform.config.empty()) platform.config = ValueOf(result.metadata, kConfig);
     if (source.multi_platform && result.refs.count(platform.id) == 0) {
       return absl::InvalidArgumentError(absl::StrCat("failed to find ref for ID ", platform.id));
     }

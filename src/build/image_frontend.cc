@@ -15,6 +15,7 @@
 #include "base/random_id.h"
 #include "base/status.h"
 #include "base/status_macros.h"
+#include "base/value_of.h"
 #include "build/bridge.h"
 #include "build/engine.h"
 #include "build/frontend_container.h"
@@ -36,11 +37,6 @@ constexpr char kNoNetworkLabel[] = "moby.buildkit.frontend.network.none";
 constexpr char kCapsLabel[] = "moby.buildkit.frontend.caps";
 constexpr char kInputsCap[] = "moby.buildkit.frontend.inputs";
 constexpr char kMetadataDirectory[] = "/run/config/buildkit/metadata";
-
-std::string ValueOf(const std::map<std::string, std::string>& map, const std::string& key) {
-  const auto found = map.find(key);
-  return found == map.end() ? "" : found->second;
-}
 
 // A list "name[+note],..." as names.
 std::set<std::string> CapsOf(absl::string_view text) {

@@ -190,6 +190,27 @@ TEST(LoadDefinition, KeepsSourceLocations) {
   EXPECT_EQ(writer.Load().status().message(), "failed to find source map with index 1");
 }
 
+TEST(SaveDefinition, WritesASourceFileOnceWhoeverWroteItsDefinition) {
+  Writer writer;
+  const std::string digest = writer.AddSource("local://a");
+  writer.AddTerminal(digest);
+  pb::Source& source = *writer.message().mutable_source();
+  for (const bool described : {false, true}) {
+    pb::SourceInfo& info = *source.add_infos();
+    info.set_filename("Dockerfile");
+    info.mutable_definition()->add_def("the same operation");
+    if (described) (*info.mutable_definition()->mutable_metadata())["x"].set_ignore_cache(true);
+    (*source.mutable_locations())[digest].add_locations()->set_sourceindex(described ? 1 : 0);
+  }
+  source.add_infos()->set_filename("other.Dockerfile");
+  (*source.mutable_locations())[digest].add_locations()->set_sourceindex(2);
+  auto edge = writer.Load();
+  ASSERT_TRUE(edge.ok()) << edge.status();
+  pb::Definition saved;
+  ASSERT_TRUE(saved.ParseFromString(SaveDefinition(*edge)));
+  EXPECT_EQ(saved.source().infos_size(), 2);
+}
+
 TEST(LoadDefinition, TakesLongChainsAndNamesNestedMergesBriefly) {
   Writer writer;
   std::string digest = writer.AddSource("local://a");

@@ -8,6 +8,19 @@
 namespace cachalot::llb {
 namespace {
 
+// The last operation of a serialized definition: it names all the others by their digests, and none of what may be written in another
+// order or left out, as metadata.
+std::string TerminalOf(const std::string& bytes) {
+  pb::Definition definition;
+  if (!definition.ParsePartialFromString(bytes) || definition.def().empty()) return "";
+  return *definition.def().rbegin();
+}
+
+bool SameFile(const SourceInfo& a, const SourceInfo& b) {
+  if (a.filename != b.filename || a.data != b.data || a.language != b.language) return false;
+  return a.definition == b.definition || TerminalOf(a.definition) == TerminalOf(b.definition);
+}
+
 // Collects the source files of all vertices, each once, and who comes from where.
 class SourceWriter {
  public:
@@ -31,9 +44,7 @@ class SourceWriter {
   int IndexOf(const SourceInfo& info) {
     const auto known = index_.find(&info);
     if (known != index_.end()) return known->second;
-    auto equal = std::find_if(written_.begin(), written_.end(), [&info](const SourceInfo* other) {
-      return other->filename == info.filename && other->data == info.data && other->language == info.language && other->definition == info.definition;
-    });
+    auto equal = std::find_if(written_.begin(), written_.end(), [&info](const SourceInfo* other) { return SameFile(*other, info); });
     const int index = static_cast<int>(equal - written_.begin());
     if (equal == written_.end()) {
       written_.push_back(&info);

@@ -3,6 +3,7 @@
 #include "absl/algorithm/container.h"
 #include "base/status.h"
 #include "base/status_macros.h"
+#include "base/value_of.h"
 
 namespace cachalot::op {
 namespace {
@@ -10,11 +11,6 @@ namespace {
 constexpr char kReferenceType[] = "vnd.docker.reference.type";
 constexpr char kReferenceDigest[] = "vnd.docker.reference.digest";
 constexpr char kPredicateType[] = "in-toto.io/predicate-type";
-
-std::string Annotation(const oci::Descriptor& descriptor, const char* name) {
-  const auto found = descriptor.annotations.find(name);
-  return found == descriptor.annotations.end() ? "" : found->second;
-}
 
 }  // namespace
 
@@ -36,14 +32,15 @@ absl::StatusOr<std::optional<llb::AttestationChain>> FindAttestationChain(ImageR
   ASSIGN_OR_RETURN(const oci::Descriptor manifest, ChooseManifest(index, root.digest, platform));
   chain.image_manifest = manifest.digest;
   const auto attestation = absl::c_find_if(index.manifests, [&](const oci::Descriptor& candidate) {
-    return Annotation(candidate, kReferenceType) == "attestation-manifest" && Annotation(candidate, kReferenceDigest) == manifest.digest.str();
+    return ValueOf(candidate.annotations, kReferenceType) == "attestation-manifest" &&
+           ValueOf(candidate.annotations, kReferenceDigest) == manifest.digest.str();
   });
   if (attestation == index.manifests.end()) return chain;
   chain.attestation_manifest = attestation->digest;
   ASSIGN_OR_RETURN(const std::string statements, add(*attestation));
   ASSIGN_OR_RETURN(const oci::Manifest parsed, oci::ParseManifest(statements));
   for (const oci::Descriptor& layer : parsed.layers) {
-    if (absl::c_linear_search(predicate_types, Annotation(layer, kPredicateType))) RETURN_IF_ERROR(add(layer).status());
+    if (absl::c_linear_search(predicate_types, ValueOf(layer.annotations, kPredicateType))) RETURN_IF_ERROR(add(layer).status());
   }
   return chain;
 }

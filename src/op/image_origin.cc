@@ -5,16 +5,12 @@
 #include "absl/strings/strip.h"
 #include "base/status.h"
 #include "base/status_macros.h"
+#include "base/value_of.h"
 
 namespace cachalot::op {
 namespace {
 
 constexpr std::int64_t kMaxDocumentBytes = 4 << 20;
-
-std::string Attribute(const llb::SourceOp& source, const char* name) {
-  const auto found = source.attrs.find(name);
-  return found == source.attrs.end() ? "" : found->second;
-}
 
 }  // namespace
 
@@ -107,10 +103,10 @@ absl::StatusOr<OriginAndReference> OriginOf(const llb::SourceOp& source, const E
     return result;
   }
   ASSIGN_OR_RETURN(result.ref, ParseLayoutReference(rest));
-  std::string store = Attribute(source, "oci.store");
+  std::string store = ValueOf(source.attrs, "oci.store");
   // Without the attribute the layout is known by the reference's name.
   if (store.empty()) store = std::string(rest.substr(0, rest.find_first_of("@")));
-  result.origin = std::make_shared<LayoutOrigin>(environment, Attribute(source, "oci.session"), absl::StrCat("oci:", store));
+  result.origin = std::make_shared<LayoutOrigin>(environment, ValueOf(source.attrs, "oci.session"), absl::StrCat("oci:", store));
   return result;
 }
 

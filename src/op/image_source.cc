@@ -4,6 +4,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "base/value_of.h"
 #include "op/cache_digest.h"
 #include "op/layer_fetcher.h"
 #include "op/result.h"
@@ -13,16 +14,11 @@ namespace {
 
 constexpr absl::Duration kStatusInterval = absl::Milliseconds(100);
 
-std::string Attribute(const llb::SourceOp& op, const char* name) {
-  auto found = op.attrs.find(name);
-  return found == op.attrs.end() ? "" : found->second;
-}
-
 absl::Status CheckAttributes(const llb::SourceOp& op) {
-  const std::string mode = Attribute(op, "image.resolvemode");
+  const std::string mode = ValueOf(op.attrs, "image.resolvemode");
   if (!mode.empty() && mode != "default" && mode != "local" && mode != "pull")
     return absl::InvalidArgumentError(absl::StrCat("invalid resolvemode: ", mode));
-  const std::string type = Attribute(op, "image.recordtype");
+  const std::string type = ValueOf(op.attrs, "image.recordtype");
   if (!type.empty() && type != "regular" && type != "internal" && type != "frontend") {
     return absl::InvalidArgumentError(absl::StrCat("invalid record type ", type));
   }
@@ -46,7 +42,7 @@ absl::Status ImageSource::Resolve(const solver::OpContext& context) {
   context.progress->Status(status);
   RETURN_IF_ERROR(image.status());
   image_ = *std::move(image);
-  const std::string checksum = Attribute(op, "image.checksum");
+  const std::string checksum = ValueOf(op.attrs, "image.checksum");
   if (!checksum.empty() && image_->digest.str() != checksum) {
     return absl::FailedPreconditionError(
         absl::StrCat("image digest ", image_->digest.str(), " for ", image_->ref.str(), " does not match expected checksum ", checksum));
@@ -61,7 +57,7 @@ absl::Status ImageSource::CountLayers() {
                                                    image_->config.diff_ids.size(), " and ", image_->manifest.layers.size()));
   }
   layer_count_ = image_->manifest.layers.size();
-  const std::string limit = Attribute(op, absl::StartsWith(op.identifier, "oci-layout:") ? "oci.layerlimit" : "image.layerlimit");
+  const std::string limit = ValueOf(op.attrs, absl::StartsWith(op.identifier, "oci-layout:") ? "oci.layerlimit" : "image.layerlimit");
   if (limit.empty()) return absl::OkStatus();
   std::size_t bound = 0;
   if (!absl::SimpleAtoi(limit, &bound) || bound == 0) return absl::InvalidArgumentError(absl::StrCat("invalid layer limit ", limit));
@@ -128,7 +124,7 @@ absl::StatusOr<std::vector<solver::ResultPtr>> ImageSource::Run(const std::vecto
     for (std::size_t i = 0; i < layer_count_; ++i) pins.push_back(environment_->parts.blobs->Pin(image_->manifest.layers[i].digest));
     RETURN_IF_ERROR(FetchLayers(context));
   }
-  const std::string type = Attribute(std::get<llb::SourceOp>(vertex_->op), "image.recordtype");
+  const std::string type = ValueOf(std::get<llb::SourceOp>(vertex_->op).attrs, "image.recordtype");
   snapshot::Label label;
   label.description = absl::StrCat("pulled from ", image_->ref.str());
   if (!type.empty()) label.record_type = type;

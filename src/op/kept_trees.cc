@@ -1,6 +1,7 @@
 #include "op/kept_trees.h"
 
 #include "base/random_id.h"
+#include "base/value_of.h"
 #include "op/environment.h"
 #include "op/errors.h"
 
@@ -20,8 +21,7 @@ std::vector<std::string> KeptTrees::Keep(const std::vector<solver::ResultPtr>& t
 
 solver::ResultPtr KeptTrees::Find(const std::string& id) {
   auto state = state_.Lock();
-  const auto found = state->trees.find(id);
-  return found == state->trees.end() ? nullptr : found->second;
+  return ValueOf(state->trees, id);
 }
 
 void KeptTrees::Close() {

@@ -6,6 +6,7 @@
 #include "absl/strings/strip.h"
 #include "base/status.h"
 #include "base/status_macros.h"
+#include "base/value_of.h"
 #include "oci/reference.h"
 
 namespace cachalot::op {
@@ -22,8 +23,7 @@ void LayerFetcher::Announce(const oci::Digest& blob, const solver::VertexEvent& 
 
 solver::VertexEvent LayerFetcher::VertexOf(const oci::Digest& blob) {
   std::lock_guard lock(mutex_);
-  auto found = vertices_.find(blob);
-  return found == vertices_.end() ? solver::VertexEvent() : found->second;
+  return ValueOf(vertices_, blob);
 }
 
 absl::Status LayerFetcher::Fetch(const snapshot::Layer& layer, store::BlobStore& blobs, const CancelToken& cancel) {

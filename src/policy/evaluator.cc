@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "base/status_macros.h"
+#include "base/value_of.h"
 
 namespace cachalot::policy {
 namespace {
@@ -24,8 +25,7 @@ absl::StatusOr<Evaluator::PatternPtr> Evaluator::PatternOf(Match match, const st
 }
 
 absl::StatusOr<bool> Evaluator::HoldsFor(const Constraint& constraint, const Source& source) {
-  const auto attr = source.attrs.find(constraint.key);
-  const std::string value = attr == source.attrs.end() ? "" : attr->second;
+  const std::string value = ValueOf(source.attrs, constraint.key);
   switch (constraint.condition) {
     case Condition::kEqual: return value == constraint.value;
     case Condition::kNotEqual: return value != constraint.value;

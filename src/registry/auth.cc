@@ -10,6 +10,7 @@
 #include "absl/strings/str_split.h"
 #include "base/status.h"
 #include "base/status_macros.h"
+#include "base/value_of.h"
 #include "oci/go_json.h"
 #include "registry/retry.h"
 
@@ -84,10 +85,7 @@ std::string OAuthForm(const Challenge& challenge, const std::vector<std::string>
 
 }  // namespace
 
-std::string Challenge::Parameter(const std::string& name) const {
-  const auto it = parameters.find(name);
-  return it == parameters.end() ? "" : it->second;
-}
+std::string Challenge::Parameter(const std::string& name) const { return ValueOf(parameters, name); }
 
 std::vector<Challenge> ParseChallenges(const std::vector<std::string>& headers) {
   std::vector<Challenge> out;

@@ -4,6 +4,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "base/value_of.h"
 
 namespace cachalot::registry {
 namespace {
@@ -23,17 +24,12 @@ Host MakeHost(const HostConfig& config, const std::string& authority, bool insec
   return host;
 }
 
-HostConfig ConfigOf(const HostConfigs& configs, const std::string& name) {
-  const auto it = configs.find(name);
-  return it == configs.end() ? HostConfig{} : it->second;
-}
-
 // "host[/path]", perhaps with a scheme that people write by habit.
 Host MakeMirror(const HostConfigs& configs, absl::string_view mirror, const std::string& registry, bool insecure) {
   const bool http = absl::ConsumePrefix(&mirror, "http://");
   absl::ConsumePrefix(&mirror, "https://");
   const std::pair<std::string, std::string> parts = absl::StrSplit(mirror, absl::MaxSplits('/', 1));
-  Host host = MakeHost(ConfigOf(configs, parts.first), parts.first, insecure);
+  Host host = MakeHost(ValueOf(configs, parts.first), parts.first, insecure);
   const absl::string_view path = absl::StripSuffix(parts.second, "/");
   if (!path.empty()) absl::StrAppend(&host.path, "/", path);
   if (http) host.scheme = "http";
@@ -57,7 +53,7 @@ std::string Host::Url(absl::string_view repository, absl::string_view what) cons
 }
 
 std::vector<Host> HostsOf(const HostConfigs& configs, const std::string& registry, bool insecure, bool mirrors) {
-  const HostConfig config = ConfigOf(configs, registry);
+  const HostConfig config = ValueOf(configs, registry);
   std::vector<Host> hosts;
   if (mirrors) {
     for (const std::string& mirror : config.mirrors) hosts.push_back(MakeMirror(configs, mirror, registry, insecure));

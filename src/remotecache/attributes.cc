@@ -4,13 +4,9 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "base/value_of.h"
 
 namespace cachalot::remotecache {
-
-std::string TextAttribute(const Attributes& attributes, const std::string& name) {
-  const auto found = attributes.find(name);
-  return found == attributes.end() ? "" : found->second;
-}
 
 absl::StatusOr<bool> BoolAttribute(const Attributes& attributes, const std::string& name, bool otherwise) {
   const auto found = attributes.find(name);
@@ -25,7 +21,7 @@ absl::StatusOr<bool> BoolAttribute(const Attributes& attributes, const std::stri
 }
 
 absl::StatusOr<oci::Reference> RefAttribute(const Attributes& attributes) {
-  const std::string ref = TextAttribute(attributes, "ref");
+  const std::string ref = ValueOf(attributes, "ref");
   if (ref.empty()) return absl::InvalidArgumentError("missing ref");
   return oci::Reference::ParseNormalized(ref);
 }
@@ -38,12 +34,12 @@ absl::StatusOr<snapshot::Compression> CompressionAttributes(const Attributes& at
     }
     compression.type = type->second == "uncompressed" ? "" : type->second;
   }
-  if (TextAttribute(attributes, "force-compression").empty()) {
+  if (ValueOf(attributes, "force-compression").empty()) {
     compression.force = attributes.count("force-compression") > 0;
   } else {
     ASSIGN_OR_RETURN(compression.force, BoolAttribute(attributes, "force-compression", false));
   }
-  const std::string level = TextAttribute(attributes, "compression-level");
+  const std::string level = ValueOf(attributes, "compression-level");
   if (!level.empty() && !absl::SimpleAtoi(level, &compression.level)) {
     return absl::InvalidArgumentError(absl::StrCat("non-integer value ", absl::CEscape(level), " specified for compression-level"));
   }

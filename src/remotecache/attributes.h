@@ -12,7 +12,6 @@ namespace cachalot::remotecache {
 
 using Attributes = std::map<std::string, std::string>;
 
-std::string TextAttribute(const Attributes& attributes, const std::string& name);
 // What Go's strconv.ParseBool takes; `otherwise` when the attribute is absent.
 absl::StatusOr<bool> BoolAttribute(const Attributes& attributes, const std::string& name, bool otherwise);
 // "ref".

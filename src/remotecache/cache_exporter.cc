@@ -10,6 +10,7 @@
 #include "base/parallel.h"
 #include "base/status.h"
 #include "base/status_macros.h"
+#include "base/value_of.h"
 #include "base/worker_pool.h"
 #include "oci/go_json.h"
 #include "remotecache/cache_destination.h"
@@ -194,14 +195,14 @@ absl::StatusOr<ExportPlan> PlanExport(const std::string& type, const Attributes&
       ASSIGN_OR_RETURN(plan.insecure, BoolAttribute(attributes, "registry.insecure", false));
       return absl::OkStatus();
     }
-    const std::string dest = TextAttribute(attributes, "dest");
+    const std::string dest = ValueOf(attributes, "dest");
     if (dest.empty()) return absl::InvalidArgumentError("local cache exporter requires dest");
     plan.store = ClientStore(dest);
     return absl::OkStatus();
   }();
   if (!parsed.ok()) return Annotate(parsed, absl::StrCat("failed to configure ", type, " cache exporter"));
   plan.compression.oci_media_types = true;
-  plan.everything = TextAttribute(attributes, "mode") == "max";
+  plan.everything = ValueOf(attributes, "mode") == "max";
   // A value that is none counts as false.
   plan.ignore_error = BoolAttribute(attributes, "ignore-error", false).value_or(false);
   return plan;

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "base/status_macros.h"
+#include "base/value_of.h"
 #include "oci/reference.h"
 #include "remotecache/attributes.h"
 #include "remotecache/s3_cache.h"
@@ -108,9 +109,9 @@ absl::StatusOr<CacheOriginPtr> NewRegistryOrigin(const Attributes& attributes, c
 }
 
 absl::StatusOr<CacheOriginPtr> NewClientOrigin(const Attributes& attributes, const Places& places) {
-  const std::string digest = TextAttribute(attributes, "digest");
+  const std::string digest = ValueOf(attributes, "digest");
   if (digest.empty()) return absl::InvalidArgumentError("local cache importer requires explicit digest");
-  const std::string source = TextAttribute(attributes, "src");
+  const std::string source = ValueOf(attributes, "src");
   if (source.empty()) return absl::InvalidArgumentError("local cache importer requires src");
   ASSIGN_OR_RETURN(oci::Digest root, oci::Digest::Parse(digest));
   if (places.session == nullptr) return absl::InvalidArgumentError("local cache exporter/importer requires session");

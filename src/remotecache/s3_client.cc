@@ -15,6 +15,7 @@
 #include "absl/time/clock.h"
 #include "base/sha256.h"
 #include "base/status_macros.h"
+#include "base/value_of.h"
 #include "registry/retry.h"
 
 namespace cachalot::remotecache {
@@ -79,14 +80,14 @@ absl::StatusOr<S3Config> S3Attributes(const Attributes& attributes) {
   if (config.bucket.empty()) return absl::InvalidArgumentError("bucket ($AWS_BUCKET) not set for s3 cache");
   config.region = AttributeOr(attributes, "region", "AWS_REGION");
   if (config.region.empty()) return absl::InvalidArgumentError("region ($AWS_REGION) not set for s3 cache");
-  config.prefix = TextAttribute(attributes, "prefix");
-  if (attributes.count("manifests_prefix") > 0) config.manifests_prefix = TextAttribute(attributes, "manifests_prefix");
-  if (attributes.count("blobs_prefix") > 0) config.blobs_prefix = TextAttribute(attributes, "blobs_prefix");
-  if (attributes.count("name") > 0) config.names = absl::StrSplit(TextAttribute(attributes, "name"), ';');
+  config.prefix = ValueOf(attributes, "prefix");
+  if (attributes.count("manifests_prefix") > 0) config.manifests_prefix = ValueOf(attributes, "manifests_prefix");
+  if (attributes.count("blobs_prefix") > 0) config.blobs_prefix = ValueOf(attributes, "blobs_prefix");
+  if (attributes.count("name") > 0) config.names = absl::StrSplit(ValueOf(attributes, "name"), ';');
   // What cannot be read counts as absent, for these two.
-  if (absl::Duration age; absl::ParseDuration(TextAttribute(attributes, "touch_refresh"), &age)) config.touch_refresh = age;
+  if (absl::Duration age; absl::ParseDuration(ValueOf(attributes, "touch_refresh"), &age)) config.touch_refresh = age;
   config.use_path_style = BoolAttribute(attributes, "use_path_style", false).value_or(false);
-  config.endpoint_url = TextAttribute(attributes, "endpoint_url");
+  config.endpoint_url = ValueOf(attributes, "endpoint_url");
   config.access_key = AttributeOr(attributes, "access_key_id", "AWS_ACCESS_KEY_ID");
   config.secret_key = AttributeOr(attributes, "secret_access_key", "AWS_SECRET_ACCESS_KEY");
   config.session_token = AttributeOr(attributes, "session_token", "AWS_SESSION_TOKEN");

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/guarded.h"
+#include "base/value_of.h"
 #include "session/attached.h"
 #include "session/session.h"
 
@@ -60,8 +61,7 @@ class Hub : public SessionHub {
     SessionPtr result;
     auto sessions = sessions_.Lock();
     sessions.WaitUntil(deadline, [&](Sessions& all) {
-      const auto found = all.find(id);
-      result = found == all.end() ? nullptr : found->second;
+      result = ValueOf(all, id);
       return result != nullptr || cancel.cancelled();
     });
     if (result != nullptr) {

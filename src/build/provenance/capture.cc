@@ -9,17 +9,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
+#include "base/value_of.h"
 #include "oci/reference.h"
 
 namespace cachalot::build {
 namespace {
 
 constexpr absl::string_view kMask = "xxxxx";
-
-std::string Attribute(const llb::SourceOp& source, const char* name) {
-  const auto found = source.attrs.find(name);
-  return found == source.attrs.end() ? "" : found->second;
-}
 
 std::string NormalizedRef(const std::string& text) {
   const absl::StatusOr<oci::Reference> ref = oci::Reference::ParseNormalized(text);
@@ -34,7 +30,7 @@ oci::Digest DigestOrNone(const std::string& text) {
 void CaptureGit(const llb::SourceOp& source, absl::string_view rest, const std::string& pin, Capture& capture) {
   const std::size_t hash = std::min(rest.find('#'), rest.size());
   GitMaterial material;
-  std::string remote = Attribute(source, "git.fullurl");
+  std::string remote = ValueOf(source.attrs, "git.fullurl");
   if (remote.empty()) remote = absl::StrCat("https://", rest.substr(0, hash));
   material.url = RedactUrl(remote);
   absl::string_view fragment = rest.substr(hash);
@@ -42,13 +38,13 @@ void CaptureGit(const llb::SourceOp& source, absl::string_view rest, const std::
   const absl::string_view ref = fragment.substr(0, fragment.find(':'));
   if (!ref.empty()) absl::StrAppend(&material.url, "#", ref);
   material.commit = pin;
-  material.bundle = Attribute(source, "git.bundle");
+  material.bundle = ValueOf(source.attrs, "git.bundle");
   const auto same = [&](const GitMaterial& known) { return known.url == material.url && known.bundle == material.bundle; };
   if (std::none_of(capture.git.begin(), capture.git.end(), same)) capture.git.push_back(std::move(material));
   for (const char* name : {"git.authtokensecret", "git.authheadersecret"}) {
-    if (const std::string id = Attribute(source, name); !id.empty()) capture.AddSecret(id, /*optional=*/true);
+    if (const std::string id = ValueOf(source.attrs, name); !id.empty()) capture.AddSecret(id, /*optional=*/true);
   }
-  if (const std::string id = Attribute(source, "git.mountsshsock"); !id.empty()) capture.AddSsh(id, /*optional=*/true);
+  if (const std::string id = ValueOf(source.attrs, "git.mountsshsock"); !id.empty()) capture.AddSsh(id, /*optional=*/true);
 }
 
 void CaptureSource(const llb::Vertex& vertex, const std::string& pin, Capture& capture) {

@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/path.h"
+#include "base/value_of.h"
 #include "dockerfile/compile/git_ref.h"
 #include "llb/definition.h"
 
@@ -18,11 +19,6 @@ using Json = nlohmann::ordered_json;
 using Arguments = std::map<std::string, std::string>;
 
 constexpr char kContext[] = "context";
-
-std::string ValueOf(const Arguments& arguments, const std::string& name) {
-  const auto found = arguments.find(name);
-  return found == arguments.end() ? "" : found->second;
-}
 
 // Arguments that say something about the build, not about this machine or this document.
 Arguments PublicArguments(const Arguments& options) {

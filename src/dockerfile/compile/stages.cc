@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "base/status_macros.h"
+#include "base/value_of.h"
 #include "dockerfile/compile/checks.h"
 #include "dockerfile/compile/compiler.h"
 #include "dockerfile/instructions/reader.h"
@@ -141,10 +142,7 @@ StageState* Compiler::AddStage(std::shared_ptr<StageState> stage) {
   return stages_.back().get();
 }
 
-StageState* Compiler::FindStage(absl::string_view name) {
-  const auto found = stages_by_name_.find(absl::AsciiStrToLower(name));
-  return found == stages_by_name_.end() ? nullptr : found->second;
-}
+StageState* Compiler::FindStage(absl::string_view name) { return ValueOf(stages_by_name_, absl::AsciiStrToLower(name)); }
 
 std::vector<std::string> Compiler::StageNames() const {
   std::vector<std::string> names;

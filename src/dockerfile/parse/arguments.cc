@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/status_macros.h"
+#include "base/value_of.h"
 #include "dockerfile/shell/quote.h"
 #include "nlohmann/json.hpp"
 
@@ -209,8 +210,7 @@ ArgumentParser ParserFor(absl::string_view keyword) {
       {"maintainer", WholeText}, {"onbuild", Trigger},        {"run", JsonOrText},      {"shell", JsonOrText},        {"stopsignal", WholeText},
       {"user", WholeText},       {"volume", JsonOrWords},     {"workdir", WholeText},
   };
-  const auto found = parsers.find(absl::AsciiStrToLower(keyword));
-  return found == parsers.end() ? nullptr : found->second;
+  return ValueOf(parsers, absl::AsciiStrToLower(keyword));
 }
 
 }  // namespace

@@ -175,7 +175,7 @@ class Receiver {
       return absl::OkStatus();
     }
     RETURN_IF_ERROR(writer_->Finish());
-    stats_.changed_directories = writer_->touched_directories();
+    stats_.changed_directories = writer_->TouchedDirectories();
     if (options_.metadata_only) {
       stats_.changed_directories.emplace_back();
       RETURN_IF_ERROR(WriteMetadata());

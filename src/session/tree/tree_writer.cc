@@ -76,11 +76,8 @@ absl::Status TreeWriter::LeaveLevel() {
     RETURN_IF_ERROR(os::RemoveTreeAt(level.fd.get(), level.old_names[level.next_old]));
     level.changed = true;
   }
-  if (level.changed) touched_directories_.push_back(level.path);
-  if (level.changed && level.stat.has_value()) {
-    touched_directories_.emplace_back(ParentOf(level.path));  // that is where its attributes are seen
-    changed_directories_.push_back(*std::move(level.stat));
-  }
+  if (level.changed && level.stat.has_value()) changed_directories_.push_back(*std::move(level.stat));
+  if (level.changed && !level.stat.has_value()) root_changed_ = true;
   levels_.pop_back();
   return absl::OkStatus();
 }
@@ -241,6 +238,16 @@ absl::Status TreeWriter::Finish() {
     RETURN_IF_ERROR(SetMetadata(fd.get(), stat));
   }
   return absl::OkStatus();
+}
+
+std::vector<std::string> TreeWriter::TouchedDirectories() const {
+  std::vector<std::string> touched;
+  if (root_changed_) touched.emplace_back();
+  for (const Stat& stat : changed_directories_) {
+    touched.push_back(stat.path());
+    touched.emplace_back(ParentOf(stat.path()));  // that is where its attributes are seen
+  }
+  return touched;
 }
 
 }  // namespace cachalot::session

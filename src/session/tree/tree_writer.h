@@ -35,7 +35,7 @@ class TreeWriter {
   // Once all data is written: makes hard links and sets the directories' attributes.
   absl::Status Finish();
   // After that: the directories ("" for the root) of which an entry is not as it was before; some may be named twice.
-  const std::vector<std::string>& touched_directories() const { return touched_directories_; }
+  std::vector<std::string> TouchedDirectories() const;
 
  private:
   struct Level {
@@ -65,7 +65,7 @@ class TreeWriter {
   const UniqueFd root_;
   std::vector<Level> levels_;
   std::vector<Stat> changed_directories_;
-  std::vector<std::string> touched_directories_;
+  bool root_changed_ = false;
   std::vector<HardLink> links_;
   absl::flat_hash_map<std::string, std::uint64_t> files_;   // path -> inode of an unchanged file, 0 of a new one
   absl::flat_hash_map<std::uint64_t, std::string> owners_;  // inode with several names -> the first path that keeps it
