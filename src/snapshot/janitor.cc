@@ -39,7 +39,7 @@ absl::Status LocalSnapshots::SweepLeftovers() {
   {
     auto table = table_.Lock();
     absl::flat_hash_set<std::string> known = {"trash", "empty"};
-    for (const auto& [id, record] : table->records) known.insert(record->directory);
+    for (const auto& [id, record] : table->records) known.insert(absl::StrCat(record->directory));
     for (const os::DirectoryEntry& entry : directories) {
       if (!known.contains(entry.name)) unknown.push_back(entry.name);
     }
@@ -49,7 +49,7 @@ absl::Status LocalSnapshots::SweepLeftovers() {
   return absl::OkStatus();
 }
 
-void LocalSnapshots::Discard(const std::string& directory) {
+void LocalSnapshots::Discard(const absl::AlphaNum& directory) {
   const std::string from = DirectoryPath(directory), to = absl::StrCat(root_, "/snapshots/trash/", directory, "-", ++last_number_, "-", ::getpid());
   if (::rename(from.c_str(), to.c_str()) != 0) {
     if (errno != ENOENT) LogError(ErrnoError(absl::StrCat("rename ", from, " to ", to)).message());

@@ -91,10 +91,12 @@ absl::StatusOr<std::vector<Layer>> LocalSnapshots::Layers(const SnapshotPtr& sna
   {
     auto table = table_.Lock();
     for (const RecordPtr& record : chain) {
-      const std::string below = record->parent == nullptr ? "" : record->parent->chain;
-      if (!record->chain.empty() || record->diff_id.empty() || (record->parent != nullptr && below.empty())) continue;
-      record->chain = ChainOf(below, record->diff_id);
-      table->chains.try_emplace(record->chain, record->id);
+      const std::string below = record->parent == nullptr ? "" : record->parent->layer().chain;
+      KnownLayer layer = record->layer();
+      if (!layer.chain.empty() || layer.diff_id.empty() || (record->parent != nullptr && below.empty())) continue;
+      layer.chain = ChainOf(below, layer.diff_id);
+      table->chains.try_emplace(layer.chain, record->id);
+      record->SetLayer(std::move(layer));
       named.push_back(*record);
     }
   }
@@ -112,9 +114,10 @@ std::vector<Layer> LocalSnapshots::KnownLayers(const SnapshotPtr& snapshot) {
   std::vector<Layer> layers;
   auto table = table_.Lock();
   for (const RecordPtr& record : chain) {
-    if (record->layers.empty()) return {};
-    const LayerBlob& blob = record->layers.begin()->second;
-    layers.push_back({blob.descriptor, record->diff_id, blob.sources, record->label.description, record->created_at});
+    if (record->layer().blobs.empty()) return {};
+    layers.push_back(record->AnyLayer());
+    layers.back().description = record->label.description;
+    layers.back().created_at = record->created_at;
   }
   return layers;
 }
@@ -135,14 +138,15 @@ absl::StatusOr<std::optional<std::vector<Layer>>> LocalSnapshots::LayersAtHand(c
 std::optional<Layer> LocalSnapshots::ChooseLayer(const RecordPtr& record, const Compression& compression) {
   auto table = table_.Lock();
   if (record->state == State::kActive) return std::nullopt;
-  auto best = record->layers.find(FormOf(compression));
-  for (auto it = record->layers.begin(); it != record->layers.end() && best == record->layers.end(); ++it) {
+  const std::map<std::string, LayerBlob>& blobs = record->layer().blobs;
+  auto best = blobs.find(FormOf(compression));
+  for (auto it = blobs.begin(); it != blobs.end() && best == blobs.end(); ++it) {
     // A level is a wish for new blobs only, unless it is to be forced.
     if (TypeOfForm(it->first) == compression.type && (compression.level < 0 || !compression.force)) best = it;
   }
-  if (best == record->layers.end() && !compression.force) best = record->layers.begin();
-  if (best == record->layers.end()) return std::nullopt;
-  return Layer{best->second.descriptor, record->diff_id, best->second.sources};
+  if (best == blobs.end() && !compression.force) best = blobs.begin();
+  if (best == blobs.end()) return std::nullopt;
+  return Layer{best->second.descriptor, record->layer().diff_id, best->second.sources};
 }
 
 absl::StatusOr<Layer> LocalSnapshots::LayerFor(const RecordPtr& record, const Compression& compression, bool keep_remote, BlobFetcher& fetcher,
@@ -160,7 +164,7 @@ absl::StatusOr<Layer> LocalSnapshots::LayerFor(const RecordPtr& record, const Co
     {
       auto table = table_.Lock();
       state = record->state;
-      if (!record->layers.empty()) other = {record->layers.begin()->second.descriptor, record->diff_id, record->layers.begin()->second.sources};
+      other = record->AnyLayer();
     }
     if (state == State::kActive) return absl::FailedPreconditionError(absl::StrCat("snapshot ", record->id, " is not committed"));
     if (other.blob.digest.empty()) {
@@ -229,8 +233,10 @@ absl::Status LocalSnapshots::RememberLayer(const RecordPtr& record, const std::s
   Record copy;
   {
     auto table = table_.Lock();
-    record->layers[form] = blob;
-    record->diff_id = diff_id;
+    KnownLayer layer = record->layer();
+    layer.blobs[form] = blob;
+    layer.diff_id = diff_id;
+    record->SetLayer(std::move(layer));
     copy = *record;
   }
   return Write([&](store::Connection& connection) -> absl::Status {

@@ -37,8 +37,8 @@ RecordPtr Find(const RecordTable& table, const std::string& chain) {
 }
 
 bool HasOtherBlob(const Record& record, const std::string& form, const oci::Digest& blob) {
-  const auto known = record.layers.find(form);
-  return known != record.layers.end() && !known->second.descriptor.digest.empty() && known->second.descriptor.digest != blob;
+  const auto known = record.layer().blobs.find(form);
+  return known != record.layer().blobs.end() && !known->second.descriptor.digest.empty() && known->second.descriptor.digest != blob;
 }
 
 }  // namespace
@@ -115,8 +115,8 @@ std::vector<RecordPtr> LocalSnapshots::ChainOfRecords(const RecordPtr& top) {
   return chain;
 }
 
-std::string LocalSnapshots::DirectoryPath(const std::string& directory) const { return absl::StrCat(root_, "/snapshots/", directory); }
-std::string LocalSnapshots::LayerPath(const Record& record) const { return absl::StrCat(root_, "/snapshots/", record.directory, "/fs"); }
+std::string LocalSnapshots::DirectoryPath(const absl::AlphaNum& name) const { return absl::StrCat(root_, "/snapshots/", name); }
+std::string LocalSnapshots::LayerPath(const Record& record) const { return absl::StrCat(DirectoryPath(record.directory), "/fs"); }
 
 absl::StatusOr<std::string> LocalSnapshots::MakeLayerDirectory(const Record& record) {
   const std::string path = DirectoryPath(record.directory);
@@ -188,7 +188,7 @@ absl::StatusOr<SnapshotPtr> LocalSnapshots::FromLayer(const SnapshotPtr& parent,
   bool news = false;
   {
     auto table = table_.Lock();
-    const std::string base = below == nullptr ? "" : below->chain.empty() ? below->id : below->chain;
+    const std::string base = below == nullptr ? "" : below->layer().chain.empty() ? below->id : below->layer().chain;
     std::string chain = ChainOf(base, layer.diff_id);
     record = Find(*table, chain);
     if (record != nullptr && HasOtherBlob(*record, form, layer.blob.digest)) {
@@ -206,11 +206,11 @@ absl::StatusOr<SnapshotPtr> LocalSnapshots::FromLayer(const SnapshotPtr& parent,
       record->usage_count = 1;
       record->directory = table->NewDirectory();
       record->state = State::kLazy;
-      record->chain = std::move(chain);
-      record->diff_id = layer.diff_id;
+      record->SetLayer({std::move(chain), layer.diff_id, {}});
       table->Add(record);
     }
-    LayerBlob& known = record->layers[form];
+    KnownLayer changed = record->layer();
+    LayerBlob& known = changed.blobs[form];
     news = known.descriptor.digest.empty();
     if (news) known.descriptor = layer.blob;
     for (const std::string& source : layer.sources) {
@@ -219,6 +219,7 @@ absl::StatusOr<SnapshotPtr> LocalSnapshots::FromLayer(const SnapshotPtr& parent,
       news = true;
     }
     blob = known;
+    record->SetLayer(std::move(changed));
     copy = *record;
     record->persisted = true;
     reference = Refer(record);

@@ -17,6 +17,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "base/guarded.h"
 #include "snapshot/checksum_cache.h"
 #include "snapshot/flights.h"
@@ -68,7 +69,7 @@ class LocalSnapshots final : public Snapshots {
   SnapshotPtr Refer(const RecordPtr& record);  // with the table locked; the result must not be dropped before it is unlocked
   void Released(const RecordPtr& record);
   static std::vector<RecordPtr> ChainOfRecords(const RecordPtr& top);  // lowest first
-  std::string DirectoryPath(const std::string& directory) const;
+  std::string DirectoryPath(const absl::AlphaNum& name) const;
   std::string LayerPath(const Record& record) const;
   absl::StatusOr<std::string> MakeLayerDirectory(const Record& record);
   absl::StatusOr<RecordPtr> NewRecord(const RecordPtr& parent, const Label& label);
@@ -111,7 +112,7 @@ class LocalSnapshots final : public Snapshots {
 
   // janitor.cc: what happens on the side.
   absl::Status SweepLeftovers();
-  void Discard(const std::string& directory);  // moves it to the trash, which is emptied later
+  void Discard(const absl::AlphaNum& directory);  // moves it to the trash, which is emptied later
   void JanitorLoop();
   void EmptyTrash();
   absl::Status SaveUse();

@@ -87,8 +87,7 @@ absl::Status LocalSnapshots::Materialize(const SnapshotPtr& snapshot, BlobFetche
     for (const RecordPtr& record : ChainOfRecords(RecordOf(snapshot))) {
       if (record->state != State::kLazy) continue;
       lazy.push_back(record);
-      const LayerBlob& blob = record->layers.begin()->second;
-      layers.push_back({blob.descriptor, record->diff_id, blob.sources});
+      layers.push_back(record->AnyLayer());
     }
   }
   if (lazy.empty()) return absl::OkStatus();
@@ -105,8 +104,7 @@ absl::Status LocalSnapshots::ApplyRecord(const RecordPtr& record, BlobFetcher& f
   {
     auto table = table_.Lock();
     if (record->state != State::kLazy) return absl::OkStatus();
-    const LayerBlob& blob = record->layers.begin()->second;
-    layer = {blob.descriptor, record->diff_id, blob.sources};
+    layer = record->AnyLayer();
   }
   fetcher.OnExtract(layer, false);
   RETURN_IF_ERROR(os::RemoveTree(DirectoryPath(record->directory)));  // what an interrupted attempt left

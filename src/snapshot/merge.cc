@@ -70,7 +70,7 @@ absl::StatusOr<SnapshotPtr> LocalSnapshots::Rebase(const SnapshotPtr& parent, co
   {
     auto table = table_.Lock();
     if (record->state == State::kActive) return absl::FailedPreconditionError(absl::StrCat("snapshot ", record->id, " is not committed"));
-    if (!record->layers.empty()) known = {record->layers.begin()->second.descriptor, record->diff_id, record->layers.begin()->second.sources};
+    known = record->AnyLayer();
   }
   // What travels as a blob need not be looked at: it is unpacked when somebody wants the files.
   if (!known.blob.digest.empty()) return FromLayer(parent, known, label);

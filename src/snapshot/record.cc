@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
@@ -47,12 +46,14 @@ absl::Status LoadLayers(Connection& connection, RecordTable& table) {
     if (!row) return absl::OkStatus();
     const auto found = table.records.find(query.Text(0));
     if (found == table.records.end()) continue;
-    LayerBlob& layer = found->second->layers[query.Text(1)];
-    layer.descriptor.media_type = query.Text(2);
-    ASSIGN_OR_RETURN(layer.descriptor.digest, oci::Digest::Parse(query.Text(3)));
-    layer.descriptor.size = query.Int(4);
-    layer.descriptor.annotations = DecodeAnnotations(query.Text(5));
-    layer.sources = absl::StrSplit(query.Text(6), '\n', absl::SkipEmpty());
+    KnownLayer layer = found->second->layer();
+    LayerBlob& blob = layer.blobs[query.Text(1)];
+    blob.descriptor.media_type = query.Text(2);
+    ASSIGN_OR_RETURN(blob.descriptor.digest, oci::Digest::Parse(query.Text(3)));
+    blob.descriptor.size = query.Int(4);
+    blob.descriptor.annotations = DecodeAnnotations(query.Text(5));
+    blob.sources = absl::StrSplit(query.Text(6), '\n', absl::SkipEmpty());
+    found->second->SetLayer(std::move(layer));
   }
 }
 
@@ -67,23 +68,32 @@ absl::Status LoadNames(Connection& connection, RecordTable& table) {
 
 }  // namespace
 
+const KnownLayer& Record::layer() const {
+  static const KnownLayer* const nothing = new KnownLayer();
+  return layer_ == nullptr ? *nothing : *layer_;
+}
+
+Layer Record::AnyLayer() const {
+  if (layer().blobs.empty()) return {};
+  const LayerBlob& blob = layer().blobs.begin()->second;
+  return {blob.descriptor, layer().diff_id, blob.sources};
+}
+
 absl::Time Storable(absl::Time time) { return FromMicros(ToMicros(time)); }
 
 void RecordTable::Add(const RecordPtr& record) {
   records[record->id] = record;
   if (record->parent != nullptr) ++record->parent->children;
-  if (!record->chain.empty()) chains.try_emplace(record->chain, record->id);
+  if (const std::string& chain = record->layer().chain; !chain.empty()) chains.try_emplace(chain, record->id);
 }
 
 void RecordTable::Remove(const RecordPtr& record) {
   record->removed = true;
   records.erase(record->id);
   if (record->parent != nullptr) --record->parent->children;
-  if (const auto chain = chains.find(record->chain); chain != chains.end() && chain->second == record->id) chains.erase(chain);
+  if (const auto chain = chains.find(record->layer().chain); chain != chains.end() && chain->second == record->id) chains.erase(chain);
   absl::erase_if(names, [&](const auto& name) { return name.second == record->id; });
 }
-
-std::string RecordTable::NewDirectory() { return absl::StrCat(++last_directory); }
 
 std::string ChainOf(const std::string& parent_chain, const oci::Digest& diff_id) {
   if (parent_chain.empty()) return diff_id.str();
@@ -102,14 +112,16 @@ absl::StatusOr<RecordTable> LoadRecords(Connection& connection) {
       if (!row) break;
       auto record = std::make_shared<Record>();
       record->id = query.Text(0);
-      record->directory = query.Text(1);
+      record->directory = query.Int(1);
       parents[record->id] = query.Text(2);
       record->state = static_cast<State>(query.Int(3));
       record->deletes_elsewhere = query.Int(4) != 0;
       record->kept = query.Int(5) != 0;
       record->persisted = true;
-      record->chain = query.Text(6);
-      ASSIGN_OR_RETURN(record->diff_id, ParseOptional(query.Text(7)));
+      KnownLayer layer;
+      layer.chain = query.Text(6);
+      ASSIGN_OR_RETURN(layer.diff_id, ParseOptional(query.Text(7)));
+      if (!layer.chain.empty() || !layer.diff_id.empty()) record->SetLayer(std::move(layer));
       record->size = query.Int(8);
       record->created_at = FromMicros(query.Int(9));
       record->used_at = FromMicros(query.Int(10));
@@ -129,8 +141,7 @@ absl::StatusOr<RecordTable> LoadRecords(Connection& connection) {
   }
   for (const RecordPtr& record : all) {
     table.Add(record);
-    std::int64_t number = 0;
-    if (absl::SimpleAtoi(record->directory, &number)) table.last_directory = std::max(table.last_directory, number);
+    table.last_directory = std::max(table.last_directory, record->directory);
   }
   RETURN_IF_ERROR(LoadLayers(connection, table));
   RETURN_IF_ERROR(LoadNames(connection, table));
@@ -146,8 +157,8 @@ absl::Status SaveRecord(Connection& connection, const Record& record) {
       " durable = CASE WHEN state = ?4 THEN durable ELSE 0 END, state = ?4, deletes_elsewhere = ?5, kept = ?6, chain = ?7, diff_id = ?8, size = ?9,"
       " used_us = ?11, usage_count = ?12, description = ?13, record_type = ?14",
       record.id, record.directory, record.parent == nullptr ? std::string() : record.parent->id, static_cast<int>(record.state),
-      record.deletes_elsewhere, record.kept, record.chain, record.diff_id.str(), record.size, ToMicros(record.created_at), ToMicros(record.used_at),
-      record.usage_count, record.label.description, record.label.record_type);
+      record.deletes_elsewhere, record.kept, record.layer().chain, record.layer().diff_id.str(), record.size, ToMicros(record.created_at),
+      ToMicros(record.used_at), record.usage_count, record.label.description, record.label.record_type);
 }
 
 absl::Status SaveLayer(Connection& connection, const SnapshotId& id, const std::string& form, const LayerBlob& layer) {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -25,12 +26,20 @@ struct LayerBlob {
   std::vector<std::string> sources;
 };
 
+// What is known of a snapshot's own layer once it has travelled or is to travel.
+struct KnownLayer {
+  std::string chain;
+  oci::Digest diff_id;
+  std::map<std::string, LayerBlob> blobs;  // by form
+};
+
+// There is one for every snapshot on the disk, of which few are in use: small where nothing is known.
 struct Record {
   // Never change.
   SnapshotId id;
   std::shared_ptr<Record> parent;
   absl::Time created_at;
-  std::string directory;  // name below <root>/snapshots
+  std::int64_t directory = 0;  // its name below <root>/snapshots
 
   // Guarded by the table's lock.
   State state = State::kActive;
@@ -39,16 +48,22 @@ struct Record {
   bool persisted = false;
   bool used_changed = false;  // last use is newer than its row's
   bool removed = false;
-  std::string chain;
-  oci::Digest diff_id;
-  std::map<std::string, LayerBlob> layers;  // by form
-  std::int64_t size = -1;                   // -1: not measured yet
+  std::int64_t size = -1;  // -1: not measured yet
   absl::Time used_at = absl::InfinitePast();
   int usage_count = 0;
   Label label;
   int children = 0;
   std::weak_ptr<const Snapshot> reference;
   std::weak_ptr<MountedTree> tree;
+
+  // An empty one if nothing is known.
+  const KnownLayer& layer() const;
+  // By whichever blob; without a digest if there is none.
+  Layer AnyLayer() const;
+  void SetLayer(KnownLayer layer) { layer_ = std::make_shared<const KnownLayer>(std::move(layer)); }
+
+ private:
+  std::shared_ptr<const KnownLayer> layer_;
 };
 using RecordPtr = std::shared_ptr<Record>;
 
@@ -62,7 +77,7 @@ struct RecordTable {
   void Add(const RecordPtr& record);
   // Takes the record out; its directory is the caller's then.
   void Remove(const RecordPtr& record);
-  std::string NewDirectory();
+  std::int64_t NewDirectory() { return ++last_directory; }
 };
 
 // What a layer is found again by: its diff_id over what is below ("" for none).

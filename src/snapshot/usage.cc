@@ -141,7 +141,7 @@ UsageRecord LocalSnapshots::UsageOf(const Record& record) const {
   usage.label = record.label;
   if (usage.mutable_ && usage.in_use) return usage;  // its size is changing
   usage.size = std::max<std::int64_t>(record.size, 0);
-  for (const auto& [form, layer] : record.layers) {
+  for (const auto& [form, layer] : record.layer().blobs) {
     if (const auto size = options_.blobs->Peek(layer.descriptor.digest)) usage.size += *size;
   }
   return usage;
@@ -193,7 +193,7 @@ void LocalSnapshots::SortForCollection(std::vector<Candidate>& candidates) {
 
 absl::StatusOr<std::vector<UsageRecord>> LocalSnapshots::Delete(const std::vector<Candidate>& candidates, std::vector<oci::Digest>* dropped) {
   std::vector<UsageRecord> deleted;
-  std::vector<std::string> directories;
+  std::vector<std::int64_t> directories;
   {
     auto table = table_.Lock();
     for (const Candidate& candidate : candidates) {
@@ -202,7 +202,7 @@ absl::StatusOr<std::vector<UsageRecord>> LocalSnapshots::Delete(const std::vecto
       table->Remove(record);
       deleted.push_back(candidate.usage);
       directories.push_back(record->directory);
-      for (const auto& [form, layer] : record->layers) dropped->push_back(layer.descriptor.digest);
+      for (const auto& [form, layer] : record->layer().blobs) dropped->push_back(layer.descriptor.digest);
     }
   }
   RETURN_IF_ERROR(Write([&](store::Connection& connection) -> absl::Status {
@@ -210,7 +210,7 @@ absl::StatusOr<std::vector<UsageRecord>> LocalSnapshots::Delete(const std::vecto
     return absl::OkStatus();
   }));
   for (const UsageRecord& usage : deleted) checksums_.Forget(usage.id);
-  for (const std::string& directory : directories) Discard(directory);
+  for (const std::int64_t directory : directories) Discard(directory);
   return deleted;
 }
 

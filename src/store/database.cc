@@ -79,8 +79,7 @@ absl::Status Connection::Open(const std::string& path) {
   if (sqlite3_open_v2(path.c_str(), &database_, flags, nullptr) != SQLITE_OK) return DatabaseError(database_, absl::StrCat("open ", path));
   sqlite3_busy_timeout(database_, kBusyTimeoutMs);
   sqlite3_db_config(database_, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);  // the log is as good as the file, and needs no sync
-  return RunScript(
-      "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0; PRAGMA foreign_keys=ON; PRAGMA cache_size=-4000");
+  return RunScript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0; PRAGMA foreign_keys=ON; PRAGMA cache_size=-256");
 }
 
 absl::Status Connection::RunScript(const std::string& sql) {

@@ -120,6 +120,25 @@ constexpr char kBlobSources[] = R"sql(
 CREATE TABLE blob_sources (digest TEXT NOT NULL, source TEXT NOT NULL, PRIMARY KEY (digest, source)) WITHOUT ROWID;
 )sql";
 
+// A table without row ids is searched by reading whole rows, which is no good where rows are megabytes.
+constexpr char kLargeRows[] = R"sql(
+ALTER TABLE snapshot_checksums RENAME TO old_checksums;
+CREATE TABLE snapshot_checksums (snapshot TEXT PRIMARY KEY, tree BLOB NOT NULL);
+INSERT INTO snapshot_checksums SELECT snapshot, tree FROM old_checksums;
+DROP TABLE old_checksums;
+DROP INDEX builds_by_completion;
+ALTER TABLE builds RENAME TO old_builds;
+CREATE TABLE builds (
+  ref TEXT PRIMARY KEY,
+  completed_us INTEGER NOT NULL,
+  pinned INTEGER NOT NULL DEFAULT 0,
+  record BLOB NOT NULL
+);
+INSERT INTO builds SELECT ref, completed_us, pinned, record FROM old_builds;
+DROP TABLE old_builds;
+CREATE INDEX builds_by_completion ON builds (completed_us);
+)sql";
+
 absl::StatusOr<std::string> BootId() {
   ASSIGN_OR_RETURN(std::string id, os::ReadFile("/proc/sys/kernel/random/boot_id", 100));
   absl::StripAsciiWhitespace(&id);
@@ -169,7 +188,7 @@ absl::Status SyncFileSystem(const std::string& root) {
 }  // namespace
 
 const std::vector<std::string>& Migrations() {
-  static const auto* const migrations = new std::vector<std::string>{kFirst, kKeysOfParts, kBuilds, kBlobSources};
+  static const auto* const migrations = new std::vector<std::string>{kFirst, kKeysOfParts, kBuilds, kBlobSources, kLargeRows};
   return *migrations;
 }
 

@@ -26,6 +26,33 @@ TEST(DatabaseTest, MigratesAndRefusesTheFuture) {
   EXPECT_EQ(Database::Open(path, one).status().code(), absl::StatusCode::kFailedPrecondition);
 }
 
+TEST(DatabaseTest, MigrationKeepsChecksumsAndBuilds) {
+  os::Scratch scratch;
+  const std::string path = scratch / "x.db";
+  {
+    auto before = Database::Open(path, {Migrations().begin(), Migrations().begin() + 4});
+    ASSERT_TRUE(before.ok()) << before.status();
+    EXPECT_TRUE((*before)
+                    ->Write([](Connection& c) -> absl::Status {
+                      EXPECT_TRUE(c.Run("INSERT INTO snapshot_checksums VALUES ('a', ?1)", Bytes{std::string(5000, 'x')}).ok());
+                      return c.Run("INSERT INTO builds VALUES ('b', 3, 1, ?1)", Bytes{"record"});
+                    })
+                    .ok());
+  }
+  auto after = Database::Open(path, Migrations());
+  ASSERT_TRUE(after.ok()) << after.status();
+  EXPECT_TRUE((*after)
+                  ->Read([](Connection& c) -> absl::Status {
+                    auto query =
+                        c.Prepare("SELECT length(tree), ref, completed_us, pinned, record FROM snapshot_checksums, builds WHERE snapshot = 'a'");
+                    EXPECT_TRUE(query.ok() && *query->Step());
+                    EXPECT_EQ(query->Int(0), 5000);
+                    EXPECT_EQ(query->Text(1) + query->Text(2) + query->Text(3) + query->Text(4), "b31record");
+                    return absl::OkStatus();
+                  })
+                  .ok());
+}
+
 TEST(DatabaseTest, RollsBackAndReadsWhileWriting) {
   os::Scratch scratch;
   auto database = Database::Open(scratch / "x.db", {"CREATE TABLE a (x)"});
