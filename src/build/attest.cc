@@ -152,10 +152,10 @@ absl::StatusOr<std::map<std::size_t, TreeProvenance>> TraceTrees(BuildCore& core
 
 absl::StatusOr<std::string> DescribeTree(const ProvenanceOptions& options, const BuildFacts& facts, BuildCore& core, const TreeProvenance& tree,
                                          bool with_layers) {
-  const auto layers = [&](const llb::Vertex& vertex, int output) {
-    return with_layers ? core.LayersOf(vertex, output) : std::vector<oci::Descriptor>();
-  };
-  return MakePredicate(options, facts, tree, core.environment()->parts.clock->Now(), layers);
+  StepFacts steps;
+  steps.layers = [&](const llb::Vertex& vertex, int output) { return with_layers ? core.LayersOf(vertex, output) : std::vector<oci::Descriptor>(); };
+  if (options.capture_usage) steps.usages = *core.environment()->usages->Lock();
+  return MakePredicate(options, facts, tree, core.environment()->parts.clock->Now(), steps);
 }
 
 absl::Status AddProvenance(const ProvenanceOptions& options, const BuildFacts& facts, const std::shared_ptr<BuildCore>& core,

@@ -18,7 +18,7 @@ class Bridge : public llb::FrontendBridge {
   // Which source policies metadata is subject to: the client's verifier must not be asked about what it asks itself.
   enum class Policies { kAll, kRules };
   // `trace` remembers what is asked for through this bridge; may be null for what is no frontend's business.
-  Bridge(std::shared_ptr<BuildCore> core, std::shared_ptr<RequestTrace> trace, Policies policies = Policies::kAll)
+  Bridge(const std::shared_ptr<BuildCore>& core, std::shared_ptr<RequestTrace> trace, Policies policies = Policies::kAll)
       : Bridge(core, std::move(trace), policies, core->cancel()) {}
   // `cancel` comes with the build's cancellation at the latest.
   Bridge(std::shared_ptr<BuildCore> core, std::shared_ptr<RequestTrace> trace, Policies policies, CancelToken cancel)

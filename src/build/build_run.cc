@@ -48,7 +48,7 @@ absl::StatusOr<solver::ResultPtr> SolveNested(std::shared_ptr<BuildCore> core, c
 }
 
 // What the build's policies make of a request that a step sends to the network.
-absl::StatusOr<std::string> CheckRequest(std::shared_ptr<BuildCore> core, const std::string& method, const std::string& url) {
+absl::StatusOr<std::string> CheckRequest(const std::shared_ptr<BuildCore>& core, const std::string& method, const std::string& url) {
   llb::SourceOp source{url, {}};
   Bridge metadata(core, nullptr, Bridge::Policies::kRules);
   RETURN_IF_ERROR(core->policy().Apply(source, std::nullopt, {}, metadata, core->cancel()));
@@ -251,6 +251,7 @@ absl::StatusOr<BuildResponse> BuildRun::Finish(llb::FrontendResult result) {
 
 absl::Status BuildRun::NoteProvenance(const std::map<std::size_t, TreeProvenance>& trees, const exporting::Source& source, BuildResponse& response) {
   ProvenanceOptions options;
+  options.capture_usage = true;
   if (attest_.provenance.has_value()) options.builder_id = attest_.provenance->builder_id;
   for (const auto& [index, tree] : trees) {
     ASSIGN_OR_RETURN(const std::string predicate, DescribeTree(options, facts_, *core_, tree, /*with_layers=*/false));

@@ -225,6 +225,7 @@ void EngineImpl::Tidy() {
     auto builds = builds_.Lock();
     while (!builds->ended.empty()) builds->ForgetOldest();
   }
+  if (const absl::Status status = snapshots_->ReleaseMemory(); !status.ok()) LogWarning(status.message());
   database_->ReleaseMemory();
   os::TrimHeap();
   if (const absl::Status status = os::ReleaseFilePages(); !status.ok()) LogWarning("memory: ", status.message());

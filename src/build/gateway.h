@@ -15,7 +15,7 @@ namespace cachalot::build {
 
 class Gateway : public GatewayBuild {
  public:
-  Gateway(std::shared_ptr<BuildCore> core, std::shared_ptr<RequestTrace> trace, std::map<std::string, llb::Definition> inputs)
+  Gateway(const std::shared_ptr<BuildCore>& core, std::shared_ptr<RequestTrace> trace, std::map<std::string, llb::Definition> inputs)
       : Gateway(core, std::move(trace), std::move(inputs), core->cancel()) {}
   // `cancel` comes with the build's cancellation at the latest.
   Gateway(std::shared_ptr<BuildCore> core, std::shared_ptr<RequestTrace> trace, std::map<std::string, llb::Definition> inputs, CancelToken cancel)

@@ -92,8 +92,7 @@ absl::StatusOr<std::map<std::string, std::string>> ParsePax(absl::string_view bo
   while (!body.empty()) {
     const std::size_t space = body.find(' ');
     std::size_t length;
-    if (space == absl::string_view::npos || space > 20 || !absl::SimpleAtoi(body.substr(0, space), &length) || length <= space + 1 ||
-        length > body.size() || body[length - 1] != '\n') {
+    if (space > 20 || !absl::SimpleAtoi(body.substr(0, space), &length) || length <= space + 1 || length > body.size() || body[length - 1] != '\n') {
       return Malformed("invalid PAX record");
     }
     const absl::string_view record = body.substr(space + 1, length - space - 2);

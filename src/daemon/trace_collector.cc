@@ -159,7 +159,7 @@ absl::StatusOr<std::optional<CollectorSettings>> ReadCollectorSettings(const std
   if (exporter.empty() && endpoint.empty()) return std::nullopt;
   CollectorSettings settings;
   const std::string protocol = read("PROTOCOL");
-  if (protocol != "" && protocol != "grpc" && protocol != "http/protobuf") {
+  if (!protocol.empty() && protocol != "grpc" && protocol != "http/protobuf") {
     return absl::InvalidArgumentError(absl::StrCat("unsupported otlp protocol ", protocol));
   }
   settings.http = protocol == "http/protobuf";
@@ -183,7 +183,7 @@ absl::StatusOr<std::optional<CollectorSettings>> ReadCollectorSettings(const std
   return settings;
 }
 
-std::unique_ptr<trace::Exporter> NewCollectorClient(CollectorSettings settings) {
+std::unique_ptr<trace::Exporter> NewCollectorClient(const CollectorSettings& settings) {
   if (settings.http) return std::make_unique<CollectorClient>(std::make_unique<HttpChannel>(settings));
   return std::make_unique<CollectorClient>(std::make_unique<GrpcChannel>(settings));
 }

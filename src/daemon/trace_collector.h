@@ -28,6 +28,6 @@ struct CollectorSettings {
 absl::StatusOr<std::optional<CollectorSettings>> ReadCollectorSettings(const std::function<std::string(const std::string&)>& lookup);
 
 // Sends on a thread of its own. What cannot be sent is dropped; the first failure of a row is logged.
-std::unique_ptr<trace::Exporter> NewCollectorClient(CollectorSettings settings);
+std::unique_ptr<trace::Exporter> NewCollectorClient(const CollectorSettings& settings);
 
 }  // namespace cachalot::daemon

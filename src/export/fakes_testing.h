@@ -71,6 +71,7 @@ class FakeSnapshots final : public snapshot::Snapshots {
   absl::Status Keep(const Ptr&) override { return Unused(); }
   absl::StatusOr<std::vector<snapshot::UsageRecord>> DiskUsage(const std::vector<std::string>&) override { return Unused(); }
   absl::Status Prune(const snapshot::PrunePolicy&, const std::function<void(const snapshot::UsageRecord&)>&) override { return Unused(); }
+  absl::Status ReleaseMemory() override { return Unused(); }
 
   snapshot::Compression last_compression;
   std::size_t merged = 0;  // trees of the last merge

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "llb/frontend.h"
 #include "llb/op.h"
+#include "op/step_usage.h"
 #include "registry/client.h"
 #include "registry/http.h"
 #include "runtime/cdi.h"
@@ -64,7 +65,8 @@ struct Environment {
   oci::Platform platform;  // for vertices that name none
   std::string cgroup_parent;
   std::shared_ptr<KeptTrees> kept_trees;  // null: nobody asks for the trees of failed operations
-  std::shared_ptr<ProxyUse> proxy;        // set when steps reach the network through proxies of ours only
+  std::shared_ptr<StepUsages> usages = std::make_shared<StepUsages>();
+  std::shared_ptr<ProxyUse> proxy;  // set when steps reach the network through proxies of ours only
   // Solves a nested graph of this build (LLB's build operation).
   std::function<absl::StatusOr<solver::ResultPtr>(const llb::Definition&, const CancelToken&)> solve_nested;
 };

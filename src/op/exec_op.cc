@@ -187,6 +187,7 @@ absl::StatusOr<runtime::ExitStatus> ExecOperation::RunContainer(runtime::Contain
   ASSIGN_OR_RETURN(const std::unique_ptr<LogPump> pump, LogPump::Start(context.progress));
   absl::StatusOr<runtime::ExitStatus> exit = environment_->parts.runtime->Run(spec, pump->TakeStreams(), context.cancel);
   pump->Finish(!exit.ok() || !Succeeded(*exit));
+  if (exit.ok()) (*environment_->usages->Lock())[vertex_->digest.str()] = {exit->usage, environment_->parts.clock->Now()};
   if (proxied != nullptr) {
     ASSIGN_OR_RETURN((*environment_->proxy->records.Lock())[vertex_->digest.str()], proxied->Finish(*context.progress));
   }

@@ -35,16 +35,15 @@ absl::Status LocalSnapshots::SweepLeftovers() {
     ::rmdir(path.c_str());
   }
   ASSIGN_OR_RETURN(const std::vector<os::DirectoryEntry> directories, os::ListDirectory(absl::StrCat(root_, "/snapshots")));
-  std::vector<std::string> unknown;
-  {
-    auto table = table_.Lock();
-    absl::flat_hash_set<std::string> known = {"trash", "empty"};
-    for (const auto& [id, record] : table->records) known.insert(absl::StrCat(record->directory));
-    for (const os::DirectoryEntry& entry : directories) {
-      if (!known.contains(entry.name)) unknown.push_back(entry.name);
-    }
+  absl::flat_hash_set<std::string> known = {"trash", "empty"};
+  RETURN_IF_ERROR(options_.database->Read([&](store::Connection& connection) -> absl::Status {
+    ASSIGN_OR_RETURN(const std::vector<std::string> named, LoadDirectories(connection));
+    known.insert(named.begin(), named.end());
+    return absl::OkStatus();
+  }));
+  for (const os::DirectoryEntry& entry : directories) {
+    if (!known.contains(entry.name)) Discard(entry.name);
   }
-  for (const std::string& directory : unknown) Discard(directory);
   janitor_state_.Lock()->trash = true;  // an earlier process may have left some
   return absl::OkStatus();
 }
@@ -83,14 +82,17 @@ absl::Status LocalSnapshots::SaveUse() {
       used.push_back(std::move(copy));
     }
   }
-  if (used.empty()) return absl::OkStatus();
-  return Write([&](store::Connection& connection) -> absl::Status {
-    for (const Record& record : used) {
-      RETURN_IF_ERROR(connection.Run("UPDATE snapshots SET used_us = ?2, usage_count = ?3 WHERE id = ?1", record.id,
-                                     absl::ToUnixMicros(record.used_at), record.usage_count));
-    }
-    return absl::OkStatus();
-  });
+  if (!used.empty()) {
+    RETURN_IF_ERROR(Write([&](store::Connection& connection) -> absl::Status {
+      for (const Record& record : used) {
+        RETURN_IF_ERROR(connection.Run("UPDATE snapshots SET used_us = ?2, usage_count = ?3 WHERE id = ?1", record.id,
+                                       absl::ToUnixMicros(record.used_at), record.usage_count));
+      }
+      return absl::OkStatus();
+    }));
+  }
+  table_.Lock()->LetGo();
+  return absl::OkStatus();
 }
 
 void LocalSnapshots::JanitorLoop() {

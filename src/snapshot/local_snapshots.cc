@@ -31,7 +31,7 @@ bool KernelHasVolatile() {
   return parts.size() >= 2 && absl::SimpleAtoi(parts[0], &major) && absl::SimpleAtoi(parts[1], &minor) && (major > 5 || (major == 5 && minor >= 10));
 }
 
-RecordPtr Find(const RecordTable& table, const std::string& chain) {
+RecordPtr RecordOfChain(const RecordTable& table, const std::string& chain) {
   const auto found = table.chains.find(chain);
   return found == table.chains.end() ? nullptr : table.records.at(found->second);
 }
@@ -65,7 +65,7 @@ absl::Status LocalSnapshots::Start() {
   RETURN_IF_ERROR(os::MakeDirectories(absl::StrCat(root_, "/snapshots/empty"), 0755));
   RETURN_IF_ERROR(os::MakeDirectories(absl::StrCat(root_, "/mounts"), 0700));
   RETURN_IF_ERROR(options_.database->Read([this](store::Connection& connection) -> absl::Status {
-    ASSIGN_OR_RETURN(*table_.Lock(), LoadRecords(connection));
+    ASSIGN_OR_RETURN(*table_.Lock(), LoadTable(connection));
     return absl::OkStatus();
   }));
   RETURN_IF_ERROR(SweepLeftovers());
@@ -159,9 +159,11 @@ absl::Status LocalSnapshots::Persist(const RecordPtr& record) {
   {
     auto table = table_.Lock();
     copy = *record;
-    record->persisted = true;
   }
-  return Write([&](store::Connection& connection) { return SaveRecord(connection, copy); });
+  RETURN_IF_ERROR(Write([&](store::Connection& connection) { return SaveRecord(connection, copy); }));
+  auto table = table_.Lock();
+  record->persisted = true;
+  return absl::OkStatus();
 }
 
 absl::StatusOr<SnapshotPtr> LocalSnapshots::Commit(const SnapshotPtr& active) {
@@ -186,15 +188,22 @@ absl::StatusOr<SnapshotPtr> LocalSnapshots::FromLayer(const SnapshotPtr& parent,
   Record copy;
   LayerBlob blob;
   bool news = false;
+  std::string base;
   {
     auto table = table_.Lock();
-    const std::string base = below == nullptr ? "" : below->layer().chain.empty() ? below->id : below->layer().chain;
-    std::string chain = ChainOf(base, layer.diff_id);
-    record = Find(*table, chain);
+    if (below != nullptr) base = below->layer().chain.empty() ? below->id : below->layer().chain;
+  }
+  std::string chain = ChainOf(base, layer.diff_id);
+  // Images keep the blobs that they came with, even if others hold the same files.
+  const std::string own_chain = ChainOf(chain, layer.blob.digest);
+  ASSIGN_OR_RETURN(const SnapshotPtr same_files, FindByChain(chain));
+  ASSIGN_OR_RETURN(const SnapshotPtr same_blob, FindByChain(own_chain));
+  {
+    auto table = table_.Lock();
+    record = RecordOfChain(*table, chain);
     if (record != nullptr && HasOtherBlob(*record, form, layer.blob.digest)) {
-      // Images keep the blobs that they came with, even if others hold the same files.
-      chain = ChainOf(chain, layer.blob.digest);
-      record = Find(*table, chain);
+      chain = own_chain;
+      record = RecordOfChain(*table, chain);
     }
     if (record == nullptr) {
       record = std::make_shared<Record>();
@@ -221,7 +230,6 @@ absl::StatusOr<SnapshotPtr> LocalSnapshots::FromLayer(const SnapshotPtr& parent,
     blob = known;
     record->SetLayer(std::move(changed));
     copy = *record;
-    record->persisted = true;
     reference = Refer(record);
   }
   if (news) {
@@ -229,18 +237,21 @@ absl::StatusOr<SnapshotPtr> LocalSnapshots::FromLayer(const SnapshotPtr& parent,
       if (!copy.persisted) RETURN_IF_ERROR(SaveRecord(connection, copy));
       return SaveLayer(connection, copy.id, form, blob);
     }));
+    auto table = table_.Lock();
+    record->persisted = true;
   }
   return reference;
 }
 
 absl::StatusOr<SnapshotPtr> LocalSnapshots::Get(const SnapshotId& id) {
+  ASSIGN_OR_RETURN(SnapshotPtr snapshot, Find(id));
+  if (snapshot == nullptr) return nullptr;
+  const RecordPtr record = RecordOf(snapshot);
   auto table = table_.Lock();
-  const auto found = table->records.find(id);
-  if (found == table->records.end()) return nullptr;
-  found->second->used_at = options_.clock->Now();
-  ++found->second->usage_count;
-  found->second->used_changed = true;
-  return Refer(found->second);
+  record->used_at = options_.clock->Now();
+  ++record->usage_count;
+  record->used_changed = true;
+  return snapshot;
 }
 
 absl::StatusOr<SnapshotPtr> LocalSnapshots::FindNamed(const std::string& key) {
@@ -266,21 +277,25 @@ absl::Status LocalSnapshots::SetName(const SnapshotPtr& snapshot, const std::str
 }
 
 absl::Status LocalSnapshots::ForgetNames(const std::string& key) {
-  std::vector<std::string> forgotten;
-  std::vector<SnapshotPtr> unused;  // dropped at the end, without the lock
+  std::vector<SnapshotId> ids;
   {
     auto table = table_.Lock();
-    for (const auto& [name, id] : table->names) {
+    absl::erase_if(table->names, [&](const auto& entry) {
+      const auto& [name, id] = entry;
       const bool named = absl::StartsWith(name, key) && (name.size() == key.size() || name[key.size()] == ':' || name[key.size()] == '#');
-      if (!named) continue;
-      forgotten.push_back(name);
-      const RecordPtr record = table->records.at(id);
-      record->kept = record->persisted = false;
-      unused.push_back(Refer(record));
-    }
-    for (const std::string& name : forgotten) table->names.erase(name);
+      if (named) ids.push_back(id);
+      return named;
+    });
   }
-  if (unused.empty()) return absl::OkStatus();
+  if (ids.empty()) return absl::OkStatus();
+  std::vector<SnapshotPtr> unused;
+  for (const SnapshotId& id : ids) {
+    ASSIGN_OR_RETURN(SnapshotPtr snapshot, Find(id));
+    if (snapshot == nullptr) continue;
+    auto table = table_.Lock();
+    RecordOf(snapshot)->kept = RecordOf(snapshot)->persisted = false;
+    unused.push_back(std::move(snapshot));
+  }
   return Write([&](store::Connection& connection) -> absl::Status {
     for (const SnapshotPtr& snapshot : unused) RETURN_IF_ERROR(DeleteRecord(connection, snapshot->id()));
     return absl::OkStatus();

@@ -58,6 +58,7 @@ class LocalSnapshots final : public Snapshots {
   absl::Status Keep(const SnapshotPtr& active) override;
   absl::StatusOr<std::vector<UsageRecord>> DiskUsage(const std::vector<std::string>& filters) override;
   absl::Status Prune(const PrunePolicy& policy, const std::function<void(const UsageRecord&)>& on_deleted) override;
+  absl::Status ReleaseMemory() override { return SaveUse(); }
 
  private:
   class Reference;
@@ -73,7 +74,13 @@ class LocalSnapshots final : public Snapshots {
   std::string LayerPath(const Record& record) const;
   absl::StatusOr<std::string> MakeLayerDirectory(const Record& record);
   absl::StatusOr<RecordPtr> NewRecord(const RecordPtr& parent, const Label& label);
-  absl::Status Persist(const RecordPtr& record);
+  absl::Status Persist(const RecordPtr& record);  // which somebody refers to
+
+  // records.cc: records come into memory when somebody wants them, and go some time after.
+  absl::StatusOr<SnapshotPtr> Find(const SnapshotId& id);  // null when there is none
+  absl::StatusOr<SnapshotPtr> FindByChain(const std::string& chain);
+  // Runs `use` with every record in memory.
+  absl::Status WithAllRecords(const std::function<absl::Status()>& use);
   absl::Status Write(const std::function<absl::Status(store::Connection&)>& work) { return options_.database->Write(work); }
 
   // trees.cc: mounts.
@@ -108,6 +115,8 @@ class LocalSnapshots final : public Snapshots {
   UsageRecord UsageOf(const Record& record) const;  // with the table locked
   std::vector<Candidate> Candidates(const PrunePolicy& policy, const UsageFilter& filter);
   static void SortForCollection(std::vector<Candidate>& candidates);
+  // Deletes as the policy wants; `dropped` gets the blobs that nothing names any more.
+  absl::Status Shrink(const PrunePolicy& policy, const std::function<void(const UsageRecord&)>& on_deleted, std::vector<oci::Digest>* dropped);
   absl::StatusOr<std::vector<UsageRecord>> Delete(const std::vector<Candidate>& candidates, std::vector<oci::Digest>* dropped);
 
   // janitor.cc: what happens on the side.
@@ -115,7 +124,7 @@ class LocalSnapshots final : public Snapshots {
   void Discard(const absl::AlphaNum& directory);  // moves it to the trash, which is emptied later
   void JanitorLoop();
   void EmptyTrash();
-  absl::Status SaveUse();
+  absl::Status SaveUse();  // and lets go of records that are not used
 
   const Options options_;
   const std::string root_;

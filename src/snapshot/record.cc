@@ -39,30 +39,72 @@ absl::StatusOr<oci::Digest> ParseOptional(const std::string& text) {
   return oci::Digest::Parse(text);
 }
 
-absl::Status LoadLayers(Connection& connection, RecordTable& table) {
-  ASSIGN_OR_RETURN(Statement query, connection.Prepare("SELECT snapshot, form, media_type, digest, size, annotations, sources FROM snapshot_layers"));
+#define RECORD_COLUMNS \
+  "id, directory, parent, state, deletes_elsewhere, kept, chain, diff_id, size, created_us, used_us, usage_count, description, record_type"
+
+absl::Status LoadBlobs(Connection& connection, const SnapshotId& id, std::map<std::string, LayerBlob>& blobs) {
+  ASSIGN_OR_RETURN(Statement query,
+                   connection.Prepare("SELECT form, media_type, digest, size, annotations, sources FROM snapshot_layers WHERE snapshot = ?1"));
+  query.Bind(id);
   while (true) {
     ASSIGN_OR_RETURN(const bool row, query.Step());
     if (!row) return absl::OkStatus();
-    const auto found = table.records.find(query.Text(0));
-    if (found == table.records.end()) continue;
-    KnownLayer layer = found->second->layer();
-    LayerBlob& blob = layer.blobs[query.Text(1)];
-    blob.descriptor.media_type = query.Text(2);
-    ASSIGN_OR_RETURN(blob.descriptor.digest, oci::Digest::Parse(query.Text(3)));
-    blob.descriptor.size = query.Int(4);
-    blob.descriptor.annotations = DecodeAnnotations(query.Text(5));
-    blob.sources = absl::StrSplit(query.Text(6), '\n', absl::SkipEmpty());
-    found->second->SetLayer(std::move(layer));
+    LayerBlob& blob = blobs[query.Text(0)];
+    blob.descriptor.media_type = query.Text(1);
+    ASSIGN_OR_RETURN(blob.descriptor.digest, oci::Digest::Parse(query.Text(2)));
+    blob.descriptor.size = query.Int(3);
+    blob.descriptor.annotations = DecodeAnnotations(query.Text(4));
+    blob.sources = absl::StrSplit(query.Text(5), '\n', absl::SkipEmpty());
   }
 }
 
+absl::StatusOr<Row> LoadRow(Connection& connection, const Statement& query) {
+  Row row{std::make_shared<Record>(), query.Text(2)};
+  Record& record = *row.record;
+  record.id = query.Text(0);
+  record.directory = query.Int(1);
+  record.state = static_cast<State>(query.Int(3));
+  record.deletes_elsewhere = query.Int(4) != 0;
+  record.kept = query.Int(5) != 0;
+  record.persisted = true;
+  KnownLayer layer;
+  layer.chain = query.Text(6);
+  ASSIGN_OR_RETURN(layer.diff_id, ParseOptional(query.Text(7)));
+  if (!layer.diff_id.empty()) {
+    RETURN_IF_ERROR(LoadBlobs(connection, record.id, layer.blobs));
+    record.SetLayer(std::move(layer));
+  }
+  record.size = query.Int(8);
+  record.created_at = FromMicros(query.Int(9));
+  record.used_at = FromMicros(query.Int(10));
+  record.usage_count = static_cast<int>(query.Int(11));
+  record.label = {query.Text(12), query.Text(13)};
+  return row;
+}
+
+absl::StatusOr<std::vector<Row>> RowsOf(Connection& connection, Statement query) {
+  std::vector<Row> rows;
+  while (true) {
+    ASSIGN_OR_RETURN(const bool found, query.Step());
+    if (!found) return rows;
+    ASSIGN_OR_RETURN(Row row, LoadRow(connection, query));
+    rows.push_back(std::move(row));
+  }
+}
+
+absl::StatusOr<std::vector<Row>> LoadActiveRows(Connection& connection) {
+  ASSIGN_OR_RETURN(Statement query, connection.Prepare("WITH RECURSIVE below (id) AS (SELECT id FROM snapshots WHERE state = 0 UNION "
+                                                       "SELECT parent FROM snapshots JOIN below USING (id) WHERE parent <> '') "
+                                                       "SELECT " RECORD_COLUMNS " FROM snapshots WHERE id IN below"));
+  return RowsOf(connection, std::move(query));
+}
+
 absl::Status LoadNames(Connection& connection, RecordTable& table) {
-  ASSIGN_OR_RETURN(Statement query, connection.Prepare("SELECT key, snapshot FROM snapshot_names"));
+  ASSIGN_OR_RETURN(Statement query, connection.Prepare("SELECT key, snapshot FROM snapshot_names WHERE snapshot IN (SELECT id FROM snapshots)"));
   while (true) {
     ASSIGN_OR_RETURN(const bool row, query.Step());
     if (!row) return absl::OkStatus();
-    if (table.records.contains(query.Text(1))) table.names[query.Text(0)] = query.Text(1);
+    table.names[query.Text(0)] = query.Text(1);
   }
 }
 
@@ -81,18 +123,65 @@ Layer Record::AnyLayer() const {
 
 absl::Time Storable(absl::Time time) { return FromMicros(ToMicros(time)); }
 
+bool Record::Idle() const {
+  return persisted && state != State::kActive && !used_changed && !removed && children == 0 && reference.expired() && tree.expired();
+}
+
 void RecordTable::Add(const RecordPtr& record) {
   records[record->id] = record;
   if (record->parent != nullptr) ++record->parent->children;
   if (const std::string& chain = record->layer().chain; !chain.empty()) chains.try_emplace(chain, record->id);
 }
 
+absl::Status RecordTable::Adopt(const std::vector<Row>& rows) {
+  absl::flat_hash_map<absl::string_view, const Row*> missing;
+  for (const Row& row : rows) {
+    if (!records.contains(row.record->id) && !going.contains(row.record->id)) missing.emplace(row.record->id, &row);
+  }
+  std::vector<const Row*> path;  // upwards the next to be added
+  while (!missing.empty()) {
+    if (path.empty()) path.push_back(missing.begin()->second);
+    const Row& row = *path.back();
+    if (const auto below = missing.find(row.parent); below != missing.end()) {
+      if (path.size() > missing.size()) return absl::DataLossError(absl::StrCat("snapshot ", row.record->id, " stands on itself"));
+      path.push_back(below->second);
+      continue;
+    }
+    if (!row.parent.empty()) {
+      const auto parent = records.find(row.parent);
+      if (parent == records.end()) return absl::DataLossError(absl::StrCat("snapshot ", row.record->id, ": its parent ", row.parent, " is missing"));
+      row.record->parent = parent->second;
+    }
+    Add(row.record);
+    missing.erase(row.record->id);
+    path.pop_back();
+  }
+  return absl::OkStatus();
+}
+
+void RecordTable::Drop(const Record& record) {
+  if (record.parent != nullptr) --record.parent->children;
+  if (const auto chain = chains.find(record.layer().chain); chain != chains.end() && chain->second == record.id) chains.erase(chain);
+  ++departures;
+  records.erase(record.id);
+}
+
 void RecordTable::Remove(const RecordPtr& record) {
   record->removed = true;
-  records.erase(record->id);
-  if (record->parent != nullptr) --record->parent->children;
-  if (const auto chain = chains.find(record->layer().chain); chain != chains.end() && chain->second == record->id) chains.erase(chain);
   absl::erase_if(names, [&](const auto& name) { return name.second == record->id; });
+  if (record->persisted) going.insert(record->id);
+  Drop(*record);
+}
+
+void RecordTable::LetGo() {
+  if (complete > 0) return;
+  std::vector<RecordPtr> idle;
+  for (const auto& [id, record] : records) {
+    if (record->Idle()) idle.push_back(record);
+  }
+  for (RecordPtr record : idle) {
+    for (; record != nullptr && record->Idle(); record = record->parent) Drop(*record);
+  }
 }
 
 std::string ChainOf(const std::string& parent_chain, const oci::Digest& diff_id) {
@@ -100,52 +189,46 @@ std::string ChainOf(const std::string& parent_chain, const oci::Digest& diff_id)
   return oci::Digest::Of(absl::StrCat(parent_chain, " ", diff_id.str())).str();
 }
 
-absl::StatusOr<RecordTable> LoadRecords(Connection& connection) {
+absl::StatusOr<RecordTable> LoadTable(Connection& connection) {
   RecordTable table;
-  absl::flat_hash_map<SnapshotId, SnapshotId> parents;
-  {
-    ASSIGN_OR_RETURN(Statement query,
-                     connection.Prepare("SELECT id, directory, parent, state, deletes_elsewhere, kept, chain, diff_id, size, created_us, used_us, "
-                                        "usage_count, description, record_type FROM snapshots"));
-    while (true) {
-      ASSIGN_OR_RETURN(const bool row, query.Step());
-      if (!row) break;
-      auto record = std::make_shared<Record>();
-      record->id = query.Text(0);
-      record->directory = query.Int(1);
-      parents[record->id] = query.Text(2);
-      record->state = static_cast<State>(query.Int(3));
-      record->deletes_elsewhere = query.Int(4) != 0;
-      record->kept = query.Int(5) != 0;
-      record->persisted = true;
-      KnownLayer layer;
-      layer.chain = query.Text(6);
-      ASSIGN_OR_RETURN(layer.diff_id, ParseOptional(query.Text(7)));
-      if (!layer.chain.empty() || !layer.diff_id.empty()) record->SetLayer(std::move(layer));
-      record->size = query.Int(8);
-      record->created_at = FromMicros(query.Int(9));
-      record->used_at = FromMicros(query.Int(10));
-      record->usage_count = static_cast<int>(query.Int(11));
-      record->label = {query.Text(12), query.Text(13)};
-      table.records[record->id] = record;
-    }
-  }
-  std::vector<RecordPtr> all;
-  for (const auto& [id, record] : table.records) {
-    if (const SnapshotId& parent = parents[id]; !parent.empty()) {
-      const auto found = table.records.find(parent);
-      if (found == table.records.end()) return absl::DataLossError(absl::StrCat("snapshot ", id, ": its parent ", parent, " is missing"));
-      record->parent = found->second;
-    }
-    all.push_back(record);
-  }
-  for (const RecordPtr& record : all) {
-    table.Add(record);
-    table.last_directory = std::max(table.last_directory, record->directory);
-  }
-  RETURN_IF_ERROR(LoadLayers(connection, table));
+  ASSIGN_OR_RETURN(Statement query, connection.Prepare("SELECT max(CAST(directory AS INTEGER)) FROM snapshots"));
+  RETURN_IF_ERROR(query.Step().status());
+  table.last_directory = query.Int(0);
   RETURN_IF_ERROR(LoadNames(connection, table));
+  ASSIGN_OR_RETURN(const std::vector<Row> rows, LoadActiveRows(connection));
+  RETURN_IF_ERROR(table.Adopt(rows));
   return table;
+}
+
+absl::StatusOr<std::vector<Row>> LoadAllRows(Connection& connection) {
+  ASSIGN_OR_RETURN(Statement query, connection.Prepare("SELECT " RECORD_COLUMNS " FROM snapshots"));
+  return RowsOf(connection, std::move(query));
+}
+
+absl::StatusOr<std::vector<Row>> LoadRows(Connection& connection, const SnapshotId& id) {
+  ASSIGN_OR_RETURN(
+      Statement query,
+      connection.Prepare("WITH RECURSIVE below (id) AS (SELECT ?1 UNION SELECT parent FROM snapshots JOIN below USING (id) WHERE parent <> '') "
+                         "SELECT " RECORD_COLUMNS " FROM snapshots WHERE id IN below"));
+  query.Bind(id);
+  return RowsOf(connection, std::move(query));
+}
+
+absl::StatusOr<SnapshotId> FindChain(Connection& connection, const std::string& chain) {
+  ASSIGN_OR_RETURN(Statement query, connection.Prepare("SELECT id FROM snapshots WHERE chain = ?1 AND chain <> '' LIMIT 1"));
+  query.Bind(chain);
+  ASSIGN_OR_RETURN(const bool found, query.Step());
+  return found ? query.Text(0) : "";
+}
+
+absl::StatusOr<std::vector<std::string>> LoadDirectories(Connection& connection) {
+  std::vector<std::string> directories;
+  ASSIGN_OR_RETURN(Statement query, connection.Prepare("SELECT directory FROM snapshots"));
+  while (true) {
+    ASSIGN_OR_RETURN(const bool row, query.Step());
+    if (!row) return directories;
+    directories.push_back(query.Text(0));
+  }
 }
 
 absl::Status SaveRecord(Connection& connection, const Record& record) {

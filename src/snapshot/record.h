@@ -1,4 +1,4 @@
-// What is known about one snapshot, in memory and in the metadata database.
+// What is known about one snapshot, in memory and in the metadata database. Memory has the records that somebody needs; rows have all.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "oci/image.h"
@@ -33,7 +34,6 @@ struct KnownLayer {
   std::map<std::string, LayerBlob> blobs;  // by form
 };
 
-// There is one for every snapshot on the disk, of which few are in use: small where nothing is known.
 struct Record {
   // Never change.
   SnapshotId id;
@@ -45,7 +45,7 @@ struct Record {
   State state = State::kActive;
   bool deletes_elsewhere = false;  // its directory has a list of deletions
   bool kept = false;
-  bool persisted = false;
+  bool persisted = false;     // its row says the same, but for its last use
   bool used_changed = false;  // last use is newer than its row's
   bool removed = false;
   std::int64_t size = -1;  // -1: not measured yet
@@ -60,6 +60,8 @@ struct Record {
   const KnownLayer& layer() const;
   // By whichever blob; without a digest if there is none.
   Layer AnyLayer() const;
+  // Whether its row will do: nobody uses it and nothing in memory stands on it.
+  bool Idle() const;
   void SetLayer(KnownLayer layer) { layer_ = std::make_shared<const KnownLayer>(std::move(layer)); }
 
  private:
@@ -67,17 +69,33 @@ struct Record {
 };
 using RecordPtr = std::shared_ptr<Record>;
 
-// All records. Plain data: the owner guards it with one lock that is never held during I/O.
+// A record as it was read, before it has a place in memory.
+struct Row {
+  RecordPtr record;
+  SnapshotId parent;
+};
+
+// The records in memory, and all names. Plain data: the owner guards it with one lock that is never held during I/O.
 struct RecordTable {
   absl::flat_hash_map<absl::string_view, RecordPtr> records;  // by their own ids
   absl::flat_hash_map<std::string, SnapshotId> chains;
   absl::flat_hash_map<std::string, SnapshotId> names;
+  absl::flat_hash_set<SnapshotId> going;  // removed, while there still are rows of them
   std::int64_t last_directory = 0;
+  std::int64_t departures = 0;  // of records from memory: who read rows before one may have read what is no longer so
+  int complete = 0;             // how many want every record to stay in memory
 
   void Add(const RecordPtr& record);
+  // Adds what is missing of rows that hold all their parents. DATA_LOSS when one has no parent.
+  absl::Status Adopt(const std::vector<Row>& rows);
   // Takes the record out; its directory is the caller's then.
   void Remove(const RecordPtr& record);
+  // Lets go of idle records, unless every record is to stay.
+  void LetGo();
   std::int64_t NewDirectory() { return ++last_directory; }
+
+ private:
+  void Drop(const Record& record);
 };
 
 // What a layer is found again by: its diff_id over what is below ("" for none).
@@ -87,7 +105,11 @@ std::string ChainOf(const std::string& parent_chain, const oci::Digest& diff_id)
 absl::Time Storable(absl::Time time);
 
 // Rows. Each works within the caller's transaction.
-absl::StatusOr<RecordTable> LoadRecords(store::Connection& connection);
+absl::StatusOr<RecordTable> LoadTable(store::Connection& connection);  // names and active records
+absl::StatusOr<std::vector<Row>> LoadAllRows(store::Connection& connection);
+absl::StatusOr<std::vector<Row>> LoadRows(store::Connection& connection, const SnapshotId& id);  // the record and all below; none without it
+absl::StatusOr<SnapshotId> FindChain(store::Connection& connection, const std::string& chain);   // "" when there is none
+absl::StatusOr<std::vector<std::string>> LoadDirectories(store::Connection& connection);
 absl::Status SaveRecord(store::Connection& connection, const Record& record);
 absl::Status SaveLayer(store::Connection& connection, const SnapshotId& id, const std::string& form, const LayerBlob& layer);
 absl::Status DeleteRecord(store::Connection& connection, const SnapshotId& id);

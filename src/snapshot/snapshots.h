@@ -168,6 +168,8 @@ class Snapshots {
   // Deletes what the policy allows, least recently used first; `on_deleted` is told of each record. Blobs that nothing
   // names any more go too.
   virtual absl::Status Prune(const PrunePolicy& policy, const std::function<void(const UsageRecord&)>& on_deleted) = 0;
+  // Gives up what is known of snapshots that nobody uses: the database has it.
+  virtual absl::Status ReleaseMemory() = 0;
 };
 
 struct Options {

@@ -3,6 +3,8 @@
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
+#include <atomic>
+#include <random>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -70,6 +72,68 @@ TEST_F(SnapshotsTest, SurvivesRestartAndForgetsActives) {
   EXPECT_EQ(named->id(), kept);
   EXPECT_EQ(ReadFile((*snapshots_->MountTree(named, false))->path() + "/data"), "kept");
   EXPECT_EQ(*snapshots_->FindNamed("mount/y"), nullptr);
+}
+
+TEST_F(SnapshotsTest, WhatNobodyUsesComesBackFromItsRow) {
+  const auto describe = [&](const SnapshotId& id, const std::string& description) {
+    EXPECT_TRUE(
+        database_->Write([&](store::Connection& c) { return c.Run("UPDATE snapshots SET description = ?2 WHERE id = ?1", id, description); }).ok());
+  };
+  const auto description_of = [&](const SnapshotId& id) { return snapshots_->DiskUsage({"id==" + id})->at(0).label.description; };
+  const Layer layer = fetcher_.Add(TarBuilder().File("a", "1").Finish());
+  SnapshotPtr base = *snapshots_->FromLayer(nullptr, layer, {"base"});
+  ASSERT_TRUE(snapshots_->Materialize(base, fetcher_, {}).ok());
+  SnapshotPtr top = Make(base, [](const std::string& root) { WriteFile(root + "/b", "2"); });
+  const SnapshotId base_id = base->id(), top_id = top->id();
+  ASSERT_TRUE(snapshots_->ReleaseMemory().ok());
+  for (const SnapshotId& id : {base_id, top_id}) describe(id, "changed");
+  EXPECT_EQ(description_of(base_id), "base") << "what is below one in use stays";
+  EXPECT_EQ(description_of(top_id), "test") << "in use";
+  base.reset();
+  top.reset();
+  ASSERT_TRUE(snapshots_->ReleaseMemory().ok());
+  EXPECT_EQ(description_of(base_id), "changed");
+  EXPECT_EQ(description_of(top_id), "changed");
+
+  top = *snapshots_->Get(top_id);
+  ASSERT_NE(top, nullptr);
+  EXPECT_EQ(top->parent()->id(), base_id);
+  EXPECT_EQ(ReadFile(View(top)->path() + "/a") + ReadFile(View(top)->path() + "/b"), "12");
+  EXPECT_EQ(snapshots_->DiskUsage({"id==" + top_id})->at(0).usage_count, 2);
+  EXPECT_EQ(snapshots_->KnownLayers(top->parent()).at(0).blob.digest, layer.blob.digest);
+  top.reset();
+  ASSERT_TRUE(snapshots_->ReleaseMemory().ok());
+  base = *snapshots_->FromLayer(nullptr, layer, {"base"});
+  EXPECT_EQ(base->id(), base_id) << "found by its content";
+  ASSERT_TRUE(snapshots_->Prune({.all = true}, nullptr).ok());
+  EXPECT_EQ(*snapshots_->Get(top_id), nullptr);
+  EXPECT_EQ(snapshots_->DiskUsage({})->size(), 1u);
+}
+
+TEST_F(SnapshotsTest, RecordsComeAndGoWhileTheyAreUsed) {
+  std::vector<SnapshotId> ids;
+  SnapshotPtr below;
+  for (int i = 0; i < 8; ++i) ids.push_back((below = Make(below, [](const std::string& root) { WriteFile(root + "/a", "1"); }))->id());
+  below.reset();
+  std::atomic<bool> stop = false;
+  std::thread tidier([&] {
+    while (!stop) EXPECT_TRUE(snapshots_->ReleaseMemory().ok());
+  });
+  std::thread reader([&] {
+    while (!stop) EXPECT_EQ(snapshots_->DiskUsage({})->size(), ids.size());
+  });
+  std::minstd_rand random(1);
+  for (int i = 0; i < 500; ++i) {
+    const std::size_t at = random() % ids.size();
+    const SnapshotPtr snapshot = *snapshots_->Get(ids[at]);
+    ASSERT_NE(snapshot, nullptr);
+    ASSERT_EQ(snapshot->parent() == nullptr ? "" : snapshot->parent()->id(), at == 0 ? "" : ids[at - 1]);
+  }
+  stop = true;
+  tidier.join();
+  reader.join();
+  ASSERT_TRUE(snapshots_->Prune({.all = true}, nullptr).ok());
+  for (const SnapshotId& id : ids) EXPECT_EQ(*snapshots_->Get(id), nullptr);
 }
 
 TEST_F(SnapshotsTest, ForgottenNamesLeaveTheirSnapshotsToPresentUsers) {

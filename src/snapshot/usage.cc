@@ -149,13 +149,16 @@ UsageRecord LocalSnapshots::UsageOf(const Record& record) const {
 
 absl::StatusOr<std::vector<UsageRecord>> LocalSnapshots::DiskUsage(const std::vector<std::string>& filters) {
   ASSIGN_OR_RETURN(const UsageFilter filter, UsageFilter::Parse(filters));
-  RETURN_IF_ERROR(MeasureAll());
   std::vector<UsageRecord> records;
-  auto table = table_.Lock();
-  for (const auto& [id, record] : table->records) {
-    UsageRecord usage = UsageOf(*record);
-    if (filter.Matches(usage)) records.push_back(std::move(usage));
-  }
+  RETURN_IF_ERROR(WithAllRecords([&]() -> absl::Status {
+    RETURN_IF_ERROR(MeasureAll());
+    auto table = table_.Lock();
+    for (const auto& [id, record] : table->records) {
+      UsageRecord usage = UsageOf(*record);
+      if (filter.Matches(usage)) records.push_back(std::move(usage));
+    }
+    return absl::OkStatus();
+  }));
   return records;
 }
 
@@ -209,12 +212,18 @@ absl::StatusOr<std::vector<UsageRecord>> LocalSnapshots::Delete(const std::vecto
     for (const UsageRecord& usage : deleted) RETURN_IF_ERROR(DeleteRecord(connection, usage.id));
     return absl::OkStatus();
   }));
+  {
+    auto table = table_.Lock();
+    for (const UsageRecord& usage : deleted) table->going.erase(usage.id);
+    ++table->departures;
+  }
   for (const UsageRecord& usage : deleted) checksums_.Forget(usage.id);
   for (const std::int64_t directory : directories) Discard(directory);
   return deleted;
 }
 
-absl::Status LocalSnapshots::Prune(const PrunePolicy& policy, const std::function<void(const UsageRecord&)>& on_deleted) {
+absl::Status LocalSnapshots::Shrink(const PrunePolicy& policy, const std::function<void(const UsageRecord&)>& on_deleted,
+                                    std::vector<oci::Digest>* dropped) {
   ASSIGN_OR_RETURN(const UsageFilter filter, UsageFilter::Parse(policy.filters));
   RETURN_IF_ERROR(MeasureAll());
   std::int64_t total = 0;
@@ -223,7 +232,6 @@ absl::Status LocalSnapshots::Prune(const PrunePolicy& policy, const std::functio
     for (const auto& [id, record] : table->records) total += UsageOf(*record).size;
   }
   ASSIGN_OR_RETURN(const std::int64_t keep, BytesToKeep(policy, total, root_));
-  std::vector<oci::Digest> dropped;
   // A round deletes what nothing stands on; the next one sees what that uncovered.
   while (keep == 0 || total >= keep) {
     std::vector<Candidate> candidates = Candidates(policy, filter);
@@ -235,13 +243,19 @@ absl::Status LocalSnapshots::Prune(const PrunePolicy& policy, const std::functio
       for (count = 0; count < std::min(limit, candidates.size()) && left >= keep; ++count) left -= candidates[count].usage.size;
     }
     candidates.resize(count);
-    ASSIGN_OR_RETURN(const std::vector<UsageRecord> deleted, Delete(candidates, &dropped));
+    ASSIGN_OR_RETURN(const std::vector<UsageRecord> deleted, Delete(candidates, dropped));
     if (deleted.empty()) break;
     for (const UsageRecord& usage : deleted) {
       total -= usage.size;
       if (on_deleted != nullptr) on_deleted(usage);
     }
   }
+  return absl::OkStatus();
+}
+
+absl::Status LocalSnapshots::Prune(const PrunePolicy& policy, const std::function<void(const UsageRecord&)>& on_deleted) {
+  std::vector<oci::Digest> dropped;
+  RETURN_IF_ERROR(WithAllRecords([&] { return Shrink(policy, on_deleted, &dropped); }));
   return options_.blobs->Collect(kBlobGrace, dropped).status();
 }
 

@@ -139,6 +139,8 @@ DROP TABLE old_builds;
 CREATE INDEX builds_by_completion ON builds (completed_us);
 )sql";
 
+constexpr char kChains[] = "CREATE INDEX snapshots_by_chain ON snapshots (chain) WHERE chain <> ''";
+
 absl::StatusOr<std::string> BootId() {
   ASSIGN_OR_RETURN(std::string id, os::ReadFile("/proc/sys/kernel/random/boot_id", 100));
   absl::StripAsciiWhitespace(&id);
@@ -188,7 +190,7 @@ absl::Status SyncFileSystem(const std::string& root) {
 }  // namespace
 
 const std::vector<std::string>& Migrations() {
-  static const auto* const migrations = new std::vector<std::string>{kFirst, kKeysOfParts, kBuilds, kBlobSources, kLargeRows};
+  static const auto* const migrations = new std::vector<std::string>{kFirst, kKeysOfParts, kBuilds, kBlobSources, kLargeRows, kChains};
   return *migrations;
 }
 

@@ -140,11 +140,36 @@ Json ProxyJson(const Capture& capture) {
   return network;
 }
 
-absl::Status DescribeGraph(const TreeProvenance& tree, const LayersOfStep& layers, Parts& parts) {
+// One sample, taken when the step had ended.
+Json UsageJson(const op::StepUsage& usage) {
+  const runtime::ResourceUsage& took = usage.resources;
+  Json sample = {{"timestamp", oci::FormatGoTime(usage.ended)}};
+  sample["cpuStat"] = {{"usageNanos", (took.cpu_user_us + took.cpu_system_us) * 1000},
+                       {"userNanos", took.cpu_user_us * 1000},
+                       {"systemNanos", took.cpu_system_us * 1000}};
+  sample["memoryStat"] = {{"peak", took.memory_peak_bytes}};
+  sample["ioStat"] = {{"readBytes", took.io_read_bytes}, {"writeBytes", took.io_write_bytes}};
+  Json out = Json::object();
+  out["samples"].push_back(std::move(sample));
+  return out;
+}
+
+void AddUsages(const std::map<std::string, op::StepUsage>& usages, const llb::StepNumbers& numbers, Json& steps) {
+  std::map<std::string, Json> by_step;
+  for (const auto& [digest, usage] : usages) {
+    if (const auto number = numbers.find(digest); number != numbers.end()) by_step[absl::StrCat("step", number->second)] = UsageJson(usage);
+  }
+  for (Json& step : steps) {
+    if (const auto usage = by_step.find(step.at("id").get<std::string>()); usage != by_step.end()) step["resourceUsage"] = usage->second;
+  }
+}
+
+absl::Status DescribeGraph(const ProvenanceOptions& options, const TreeProvenance& tree, const StepFacts& facts, Parts& parts) {
   const llb::Definition definition = llb::SaveDefinition(tree.edge);
   llb::StepNumbers numbers;
   Json steps = Json::array();
   RETURN_IF_ERROR(llb::DescribeSteps(definition, steps, numbers));
+  if (options.capture_usage) AddUsages(facts.usages, numbers, steps);
   parts.build_config = Json::object();
   if (!steps.empty()) parts.build_config["llbDefinition"] = std::move(steps);
   if (!numbers.empty()) parts.build_config["digestMapping"] = llb::DigestMapping(numbers);
@@ -163,7 +188,7 @@ absl::Status DescribeGraph(const TreeProvenance& tree, const LayersOfStep& layer
     for (const llb::Edge& input : vertex->inputs) pending.push_back(input.vertex.get());
     for (int output = 0; output < vertex->OutputCount(); ++output) {
       Json chain = Json::array();
-      for (const oci::Descriptor& layer : layers(*vertex, output)) chain.push_back(oci::ToJson(layer));
+      for (const oci::Descriptor& layer : facts.layers(*vertex, output)) chain.push_back(oci::ToJson(layer));
       if (!chain.empty()) chains[absl::StrCat("step", numbers.at(vertex->digest.str()), ":", output)].push_back(std::move(chain));
     }
   }
@@ -171,7 +196,7 @@ absl::Status DescribeGraph(const TreeProvenance& tree, const LayersOfStep& layer
   return absl::OkStatus();
 }
 
-absl::StatusOr<Parts> Collect(const ProvenanceOptions& options, const BuildFacts& facts, const TreeProvenance& tree, const LayersOfStep& layers) {
+absl::StatusOr<Parts> Collect(const ProvenanceOptions& options, const BuildFacts& facts, const TreeProvenance& tree, const StepFacts& steps) {
   Parts parts;
   parts.metadata = Json::object();
   const Capture& capture = tree.capture;
@@ -188,7 +213,7 @@ absl::StatusOr<Parts> Collect(const ProvenanceOptions& options, const BuildFacts
   parts.hermetic = parts.materials_complete && !capture.network_access;
   if (capture.proxied) parts.metadata["network"] = ProxyJson(capture);
   if (options.max) {
-    RETURN_IF_ERROR(DescribeGraph(tree, layers, parts));
+    RETURN_IF_ERROR(DescribeGraph(options, tree, steps, parts));
   } else if (ScrubRequest(parts.request)) {
     parts.request_complete = false;
   }
@@ -267,6 +292,7 @@ absl::StatusOr<ProvenanceOptions> ParseProvenanceOptions(const std::map<std::str
     if (name == "mode") RETURN_IF_ERROR(SetMode(value, options));
     if (name == "reproducible") RETURN_IF_ERROR(ParseFlag(name, value, options.reproducible));
     if (name == "complete-materials") RETURN_IF_ERROR(ParseFlag(name, value, options.complete_materials));
+    if (name == "capture-usage") RETURN_IF_ERROR(ParseFlag(name, value, options.capture_usage));
     // What is no flag counts as "no" here.
     if (name == "inline-only") ParseFlag(name, value, options.inline_only).IgnoreError();
     if (name == "builder-id") options.builder_id = value;
@@ -297,8 +323,8 @@ absl::Status CheckMaterials(const Capture& capture) {
 }
 
 absl::StatusOr<std::string> MakePredicate(const ProvenanceOptions& options, const BuildFacts& facts, const TreeProvenance& tree, absl::Time finished,
-                                          const LayersOfStep& layers) {
-  ASSIGN_OR_RETURN(Parts parts, Collect(options, facts, tree, layers));
+                                          const StepFacts& steps) {
+  ASSIGN_OR_RETURN(Parts parts, Collect(options, facts, tree, steps));
   ASSIGN_OR_RETURN(Json environment, EnvironmentJson(facts, tree, options.slsa_v1 ? "builderPlatform" : "platform"));
   const Json predicate = options.slsa_v1 ? ArrangeV1(options, facts, std::move(parts), std::move(environment), finished)
                                          : ArrangeV02(options, facts, std::move(parts), std::move(environment), finished);

@@ -13,6 +13,7 @@
 #include "build/provenance/request_trace.h"
 #include "llb/op.h"
 #include "oci/image.h"
+#include "op/step_usage.h"
 
 namespace cachalot::build {
 
@@ -23,6 +24,7 @@ struct ProvenanceOptions {
   bool reproducible = false;        // the client's claim
   bool inline_only = false;         // for images only
   bool complete_materials = false;  // fail rather than leave out a material
+  bool capture_usage = false;       // with what the steps took of the machine; in the graph
   std::string builder_id;
   std::string filename = "provenance.json";
 };
@@ -46,13 +48,17 @@ struct TreeProvenance {
   llb::Edge edge;
 };
 
-// Layers that the outputs of the graph's steps consist of, where they are known: "step1:0" to the layers, lowest first.
-using LayersOfStep = std::function<std::vector<oci::Descriptor>(const llb::Vertex& vertex, int output)>;
+// What is known of the graph's steps.
+struct StepFacts {
+  // The layers that an output consists of, lowest first; none where they are not known.
+  std::function<std::vector<oci::Descriptor>(const llb::Vertex& vertex, int output)> layers;
+  std::map<std::string, op::StepUsage> usages;  // by digests
+};
 
 // OK, or which materials are missing (FAILED_PRECONDITION), for builds that insist on knowing all.
 absl::Status CheckMaterials(const Capture& capture);
 
 absl::StatusOr<std::string> MakePredicate(const ProvenanceOptions& options, const BuildFacts& facts, const TreeProvenance& tree, absl::Time finished,
-                                          const LayersOfStep& layers);
+                                          const StepFacts& steps);
 
 }  // namespace cachalot::build

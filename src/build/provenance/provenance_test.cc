@@ -186,14 +186,16 @@ class PredicateTest : public ::testing::Test {
     tree_.producer = build_->AddNested({"dockerfile.v0", {{"build-arg:A", "1"}, {"vcs:source", "https://u:p@h/"}}, {}});
   }
   Json Make(const std::map<std::string, std::string>& attrs) {
-    const auto layers = [](const llb::Vertex& vertex, int) {
+    StepFacts steps;
+    steps.usages[tree_.edge.vertex->digest.str()] = {{.cpu_user_us = 2, .cpu_system_us = 1, .memory_peak_bytes = 4096}, absl::FromUnixSeconds(2)};
+    steps.layers = [](const llb::Vertex& vertex, int) {
       oci::Descriptor layer;
       layer.media_type = std::string(oci::kMediaTypeLayer);
       layer.digest = *oci::Digest::Parse(Digest());
       return std::holds_alternative<llb::ExecOp>(vertex.op) ? std::vector{layer} : std::vector<oci::Descriptor>();
     };
     const BuildFacts facts{"id", absl::FromUnixSeconds(1), "linux/amd64", "1.0", 20, R"({"foo":"bar"})"};
-    const auto text = MakePredicate(*ParseProvenanceOptions(attrs), facts, tree_, absl::FromUnixSeconds(2), layers);
+    const auto text = MakePredicate(*ParseProvenanceOptions(attrs), facts, tree_, absl::FromUnixSeconds(2), steps);
     EXPECT_TRUE(text.ok()) << text.status();
     return *oci::ParseJson(*text, "predicate");
   }
@@ -202,6 +204,24 @@ class PredicateTest : public ::testing::Test {
   std::shared_ptr<RequestTrace> build_;
   TreeProvenance tree_;
 };
+
+TEST_F(PredicateTest, TellsWhatStepsTookWhenAsked) {
+  const auto usages = [&](const std::map<std::string, std::string>& attrs) {
+    Json found = Json::array();
+    const Json predicate = Make(attrs);
+    for (const Json& step : predicate["buildDefinition"]["internalParameters"]["buildConfig"]["llbDefinition"]) {
+      if (step.contains("resourceUsage")) found.push_back(step["resourceUsage"]);
+    }
+    return found;
+  };
+  EXPECT_TRUE(usages({}).empty());
+  const Json found = usages({{"capture-usage", "true"}});
+  ASSERT_EQ(found.size(), 1u);
+  const Json& sample = found[0]["samples"].at(0);
+  EXPECT_EQ(sample["cpuStat"]["usageNanos"], 3000);
+  EXPECT_EQ(sample["memoryStat"]["peak"], 4096);
+  EXPECT_FALSE(ParseProvenanceOptions({{"capture-usage", "perhaps"}}).ok());
+}
 
 TEST_F(PredicateTest, SaysEverythingByDefault) {
   const Json json = Make({{"builder-id", "me"}, {"reproducible", "true"}});
