@@ -112,11 +112,14 @@ class LocalSnapshots final : public Snapshots {
 
   // usage.cc
   absl::Status MeasureAll();
+  absl::StatusOr<std::int64_t> MeasuredTotal();     // bytes
   UsageRecord UsageOf(const Record& record) const;  // with the table locked
   std::vector<Candidate> Candidates(const PrunePolicy& policy, const UsageFilter& filter);
   static void SortForCollection(std::vector<Candidate>& candidates);
-  // Deletes as the policy wants; `dropped` gets the blobs that nothing names any more.
-  absl::Status Shrink(const PrunePolicy& policy, const std::function<void(const UsageRecord&)>& on_deleted, std::vector<oci::Digest>* dropped);
+  // Deletes as the policy wants until less than `keep` bytes of `total` are left, or (0) all that it selects; `dropped` gets the blobs
+  // that nothing names any more.
+  absl::Status Shrink(const PrunePolicy& policy, const UsageFilter& filter, std::int64_t total, std::int64_t keep,
+                      const std::function<void(const UsageRecord&)>& on_deleted, std::vector<oci::Digest>* dropped);
   absl::StatusOr<std::vector<UsageRecord>> Delete(const std::vector<Candidate>& candidates, std::vector<oci::Digest>* dropped);
 
   // janitor.cc: what happens on the side.

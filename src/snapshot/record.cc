@@ -182,6 +182,7 @@ void RecordTable::LetGo() {
   for (RecordPtr record : idle) {
     for (; record != nullptr && record->Idle(); record = record->parent) Drop(*record);
   }
+  if (records.size() < records.capacity() / 8) records.rehash(0);
 }
 
 std::string ChainOf(const std::string& parent_chain, const oci::Digest& diff_id) {
@@ -229,6 +230,23 @@ absl::StatusOr<std::vector<std::string>> LoadDirectories(Connection& connection)
     if (!row) return directories;
     directories.push_back(query.Text(0));
   }
+}
+
+absl::StatusOr<std::vector<Unmeasured>> LoadUnmeasured(Connection& connection) {
+  std::vector<Unmeasured> rows;
+  ASSIGN_OR_RETURN(Statement query, connection.Prepare("SELECT id, directory FROM snapshots WHERE state = 1 AND size < 0"));
+  while (true) {
+    ASSIGN_OR_RETURN(const bool row, query.Step());
+    if (!row) return rows;
+    rows.push_back({query.Text(0), query.Int(1)});
+  }
+}
+
+absl::StatusOr<std::int64_t> SumOfSizes(Connection& connection) {
+  ASSIGN_OR_RETURN(Statement query, connection.Prepare("SELECT (SELECT coalesce(sum(size), 0) FROM snapshots WHERE state <> 0 AND size > 0) + "
+                                                       "(SELECT coalesce(sum(blobs.size), 0) FROM snapshot_layers JOIN blobs USING (digest))"));
+  RETURN_IF_ERROR(query.Step().status());
+  return query.Int(0);
 }
 
 absl::Status SaveRecord(Connection& connection, const Record& record) {

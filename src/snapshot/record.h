@@ -110,6 +110,12 @@ absl::StatusOr<std::vector<Row>> LoadAllRows(store::Connection& connection);
 absl::StatusOr<std::vector<Row>> LoadRows(store::Connection& connection, const SnapshotId& id);  // the record and all below; none without it
 absl::StatusOr<SnapshotId> FindChain(store::Connection& connection, const std::string& chain);   // "" when there is none
 absl::StatusOr<std::vector<std::string>> LoadDirectories(store::Connection& connection);
+struct Unmeasured {
+  SnapshotId id;
+  std::int64_t directory;
+};
+absl::StatusOr<std::vector<Unmeasured>> LoadUnmeasured(store::Connection& connection);  // committed ones
+absl::StatusOr<std::int64_t> SumOfSizes(store::Connection& connection);                 // bytes of all but active ones, with their blobs
 absl::Status SaveRecord(store::Connection& connection, const Record& record);
 absl::Status SaveLayer(store::Connection& connection, const SnapshotId& id, const std::string& form, const LayerBlob& layer);
 absl::Status DeleteRecord(store::Connection& connection, const SnapshotId& id);

@@ -98,19 +98,21 @@ struct LocalSnapshots::Candidate {
 
 absl::Status LocalSnapshots::MeasureAll() {
   struct Item {
-    RecordPtr record;
+    SnapshotId id;
     std::string path;
-    std::int64_t size = 0;
     bool final = false;  // committed: it will not change
+    std::int64_t size = 0;
   };
   std::vector<Item> items;
+  RETURN_IF_ERROR(options_.database->Read([&](store::Connection& connection) -> absl::Status {
+    ASSIGN_OR_RETURN(const std::vector<Unmeasured> rows, LoadUnmeasured(connection));
+    for (const Unmeasured& row : rows) items.push_back({row.id, absl::StrCat(DirectoryPath(row.directory), "/fs"), /*final=*/true});
+    return absl::OkStatus();
+  }));
   {
     auto table = table_.Lock();
     for (const auto& [id, record] : table->records) {
-      const bool idle_active = record->state == State::kActive && record->reference.expired();
-      if (idle_active || (record->state == State::kCommitted && record->size < 0)) {
-        items.push_back({record, LayerPath(*record), 0, record->state == State::kCommitted});
-      }
+      if (record->state == State::kActive && record->reference.expired()) items.push_back({record->id, LayerPath(*record)});
     }
   }
   RETURN_IF_ERROR(ParallelFor(*options_.cpu, kHelpers, items.size(), [&](std::size_t i) {
@@ -119,14 +121,29 @@ absl::Status LocalSnapshots::MeasureAll() {
   }));
   {
     auto table = table_.Lock();
-    for (const Item& item : items) item.record->size = item.size;
+    for (const Item& item : items) {
+      if (const auto found = table->records.find(item.id); found != table->records.end()) found->second->size = item.size;
+    }
   }
   items.erase(std::remove_if(items.begin(), items.end(), [](const Item& item) { return !item.final; }), items.end());
   if (items.empty()) return absl::OkStatus();
   return Write([&](store::Connection& connection) -> absl::Status {
-    for (const Item& item : items) RETURN_IF_ERROR(connection.Run("UPDATE snapshots SET size = ?2 WHERE id = ?1", item.record->id, item.size));
+    for (const Item& item : items) RETURN_IF_ERROR(connection.Run("UPDATE snapshots SET size = ?2 WHERE id = ?1", item.id, item.size));
     return absl::OkStatus();
   });
+}
+
+absl::StatusOr<std::int64_t> LocalSnapshots::MeasuredTotal() {
+  std::int64_t total = 0;
+  RETURN_IF_ERROR(options_.database->Read([&](store::Connection& connection) -> absl::Status {
+    ASSIGN_OR_RETURN(total, SumOfSizes(connection));
+    return absl::OkStatus();
+  }));
+  auto table = table_.Lock();
+  for (const auto& [id, record] : table->records) {
+    if (record->state == State::kActive) total += UsageOf(*record).size;
+  }
+  return total;
 }
 
 UsageRecord LocalSnapshots::UsageOf(const Record& record) const {
@@ -150,8 +167,8 @@ UsageRecord LocalSnapshots::UsageOf(const Record& record) const {
 absl::StatusOr<std::vector<UsageRecord>> LocalSnapshots::DiskUsage(const std::vector<std::string>& filters) {
   ASSIGN_OR_RETURN(const UsageFilter filter, UsageFilter::Parse(filters));
   std::vector<UsageRecord> records;
+  RETURN_IF_ERROR(MeasureAll());
   RETURN_IF_ERROR(WithAllRecords([&]() -> absl::Status {
-    RETURN_IF_ERROR(MeasureAll());
     auto table = table_.Lock();
     for (const auto& [id, record] : table->records) {
       UsageRecord usage = UsageOf(*record);
@@ -222,16 +239,8 @@ absl::StatusOr<std::vector<UsageRecord>> LocalSnapshots::Delete(const std::vecto
   return deleted;
 }
 
-absl::Status LocalSnapshots::Shrink(const PrunePolicy& policy, const std::function<void(const UsageRecord&)>& on_deleted,
-                                    std::vector<oci::Digest>* dropped) {
-  ASSIGN_OR_RETURN(const UsageFilter filter, UsageFilter::Parse(policy.filters));
-  RETURN_IF_ERROR(MeasureAll());
-  std::int64_t total = 0;
-  {
-    auto table = table_.Lock();
-    for (const auto& [id, record] : table->records) total += UsageOf(*record).size;
-  }
-  ASSIGN_OR_RETURN(const std::int64_t keep, BytesToKeep(policy, total, root_));
+absl::Status LocalSnapshots::Shrink(const PrunePolicy& policy, const UsageFilter& filter, std::int64_t total, std::int64_t keep,
+                                    const std::function<void(const UsageRecord&)>& on_deleted, std::vector<oci::Digest>* dropped) {
   // A round deletes what nothing stands on; the next one sees what that uncovered.
   while (keep == 0 || total >= keep) {
     std::vector<Candidate> candidates = Candidates(policy, filter);
@@ -254,8 +263,14 @@ absl::Status LocalSnapshots::Shrink(const PrunePolicy& policy, const std::functi
 }
 
 absl::Status LocalSnapshots::Prune(const PrunePolicy& policy, const std::function<void(const UsageRecord&)>& on_deleted) {
+  ASSIGN_OR_RETURN(const UsageFilter filter, UsageFilter::Parse(policy.filters));
+  RETURN_IF_ERROR(MeasureAll());
+  ASSIGN_OR_RETURN(const std::int64_t total, MeasuredTotal());
+  ASSIGN_OR_RETURN(const std::int64_t keep, BytesToKeep(policy, total, root_));
   std::vector<oci::Digest> dropped;
-  RETURN_IF_ERROR(WithAllRecords([&] { return Shrink(policy, on_deleted, &dropped); }));
+  if (keep == 0 || total >= keep) {
+    RETURN_IF_ERROR(WithAllRecords([&] { return Shrink(policy, filter, total, keep, on_deleted, &dropped); }));
+  }
   return options_.blobs->Collect(kBlobGrace, dropped).status();
 }
 

@@ -19,7 +19,7 @@ constexpr std::size_t kMaxIdleReaders = 4;
 constexpr std::chrono::seconds kCheckpointPeriod(5);
 constexpr std::chrono::seconds kPause(3);
 constexpr off_t kLongLog = 4 << 20;
-constexpr std::int64_t kMaxWrites = 10000;  // that may wait for a pause; bounds the log's size
+constexpr std::int64_t kMaxWrites = 3000;  // that may wait for a pause; bounds the log's size
 constexpr int kBusyTimeoutMs = 10000;
 
 absl::Status DatabaseError(sqlite3* database, absl::string_view what) {

@@ -251,6 +251,7 @@ absl::StatusOr<std::int64_t> LocalBlobs::Collect(std::chrono::seconds grace, con
   }
   auto index = index_->Lock();
   absl::erase_if(*index, [&](const auto& entry) { return !spared(entry.second, false); });
+  if (index->size() < index->capacity() / 8) index->rehash(0);
   return freed;
 }
 
