@@ -10,10 +10,12 @@
 #include "base/clock.h"
 #include "base/random_id.h"
 #include "base/status_macros.h"
+#include "base/value_of.h"
 #include "client/build_context.h"
 #include "client/build_report.h"
 #include "client/docker_load.h"
 #include "client/interrupt.h"
+#include "client/layout_uses.h"
 #include "client/progress/display.h"
 #include "client/solve.h"
 #include "client/source_policy.h"
@@ -29,7 +31,12 @@ constexpr int kFailed = 1;
 constexpr int kInterrupted = 130;
 
 // The places for what the exporters send.
-absl::StatusOr<std::vector<Output>> OutputPlaces(const std::vector<OutputSpec>& specs) {
+bool IsLayout(const OutputSpec& spec) {
+  const std::string tar = ValueOf(spec.attrs, "tar");
+  return tar == "false" || tar == "0";
+}
+
+absl::StatusOr<std::vector<Output>> OutputPlaces(const std::vector<OutputSpec>& specs, LayoutUses& layouts) {
   std::vector<Output> places;
   int index = -1;
   for (const OutputSpec& spec : specs) {
@@ -42,9 +49,9 @@ absl::StatusOr<std::vector<Output>> OutputPlaces(const std::vector<OutputSpec>& 
       places.push_back({index, spec.dest, mode != spec.attrs.end() && mode->second == "delete", nullptr});
       continue;
     }
-    const auto tar = spec.attrs.find("tar");
-    if (tar != spec.attrs.end() && (tar->second == "false" || tar->second == "0")) {
-      return absl::UnimplementedError(absl::StrCat(spec.type, " output with tar=false isn't supported"));
+    if (IsLayout(spec)) {
+      RETURN_IF_ERROR(layouts.AddOutput(spec));
+      continue;
     }
     if (spec.dest == "-" && isatty(STDOUT_FILENO) == 1) {
       return absl::InvalidArgumentError(absl::StrCat("dest file is required for ", spec.type, " exporter. refusing to write to console"));
@@ -59,7 +66,8 @@ absl::StatusOr<std::vector<Output>> OutputPlaces(const std::vector<OutputSpec>& 
   return places;
 }
 
-absl::StatusOr<AttachOptions> Offers(const BuildOptions& options, const BuildContext& context, const std::vector<OutputSpec>& outputs) {
+absl::StatusOr<AttachOptions> Offers(const BuildOptions& options, const BuildContext& context, const std::vector<OutputSpec>& outputs,
+                                     LayoutUses& layouts) {
   AttachOptions offers;
   offers.shared_key = context.shared_key;
   offers.directories = context.directories;
@@ -71,7 +79,9 @@ absl::StatusOr<AttachOptions> Offers(const BuildOptions& options, const BuildCon
     ASSIGN_OR_RETURN(SshAgent agent, ParseSsh(text));
     offers.ssh_agents.push_back(std::move(agent));
   }
-  ASSIGN_OR_RETURN(offers.outputs, OutputPlaces(outputs));
+  ASSIGN_OR_RETURN(offers.outputs, OutputPlaces(outputs, layouts));
+  offers.content_stores = context.layouts;
+  offers.content_stores.insert(layouts.stores().begin(), layouts.stores().end());
   return offers;
 }
 
@@ -113,6 +123,7 @@ class BuildCommand {
     }
     const InterruptWatch interrupt(signal);
     ASSIGN_OR_RETURN(const SolveOutcome outcome, SolveShown(*connection, *attachables, interrupt.token()));
+    RETURN_IF_ERROR(layouts_.NameResults(outcome.exporter_response));
     return WriteResults(options_, outcome, request_.ref());
   }
 
@@ -127,7 +138,8 @@ class BuildCommand {
     }
     ASSIGN_OR_RETURN(context_, OpenContext(options_, STDIN_FILENO));
     request_.mutable_frontendattrs()->insert(context_.attrs.begin(), context_.attrs.end());
-    ASSIGN_OR_RETURN(offers_, Offers(options_, context_, outputs));
+    RETURN_IF_ERROR(layouts_.AddCaches(*request_.mutable_cache()));
+    ASSIGN_OR_RETURN(offers_, Offers(options_, context_, outputs, layouts_));
     if (outputs.empty() && !options_.quiet) {
       std::cerr << "WARNING: No output specified: the result only remains in the build cache. Use --output, --push or --load.\n";
     }
@@ -149,6 +161,7 @@ class BuildCommand {
   progress::Mode mode_ = progress::Mode::kAuto;
   control::SolveRequest request_;
   BuildContext context_;
+  LayoutUses layouts_;
   AttachOptions offers_;
 };
 

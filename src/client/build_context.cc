@@ -12,8 +12,11 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "base/random_id.h"
 #include "base/status.h"
 #include "base/status_macros.h"
+#include "client/image_layout.h"
 #include "oci/digest.h"
 
 namespace cachalot::client {
@@ -26,6 +29,7 @@ constexpr std::size_t kTarBlock = 512;
 constexpr std::size_t kTarMagicOffset = 257;
 constexpr std::size_t kMaxDockerfileBytes = 16 << 20;
 constexpr std::size_t kReadChunk = 1 << 16;
+constexpr absl::string_view kLayoutScheme = "oci-layout://";
 
 // Appends what comes next; false at the end.
 absl::StatusOr<bool> ReadSome(int fd, std::string& text, std::size_t count) {
@@ -130,6 +134,22 @@ absl::Status OpenDirectory(const BuildOptions& options, int stdin_fd, BuildConte
   return absl::OkStatus();
 }
 
+// DIRECTORY[:TAG][@DIGEST] of an image layout.
+absl::Status AddLayout(const std::string& name, const std::string& place, BuildContext& context) {
+  const std::pair<std::string, std::string> at = absl::StrSplit(place, absl::MaxSplits('@', 1));
+  const std::pair<std::string, std::string> colon = absl::StrSplit(at.first, absl::MaxSplits(':', 1));
+  std::string digest = at.second;
+  if (digest.empty()) {
+    const absl::StatusOr<oci::Descriptor> found = FindInLayout(colon.first, colon.second);
+    if (!found.ok()) return Annotate(found.status(), absl::StrCat("failed to get build context ", name));
+    digest = found->digest.str();
+  }
+  const std::string id = RandomId();
+  context.layouts[absl::StrCat("oci:", id)] = colon.first;
+  context.attrs[absl::StrCat("context:", name)] = absl::StrCat(kLayoutScheme, id, ":", colon.second.empty() ? "latest" : colon.second, "@", digest);
+  return absl::OkStatus();
+}
+
 // --build-context NAME=PATH, docker-image://.., URL, oci-layout://..
 absl::Status AddNamedContext(const std::string& text, BuildContext& context) {
   const std::size_t equal = text.find('=');
@@ -139,9 +159,7 @@ absl::Status AddNamedContext(const std::string& text, BuildContext& context) {
   const std::string name = text.substr(0, equal);
   const std::string value = text.substr(equal + 1);
   if (IsRemoteContext(value) || absl::StrContains(value, "://")) {
-    if (absl::StartsWith(value, "oci-layout://")) {
-      return absl::UnimplementedError(absl::StrCat("build context ", name, ": oci-layout isn't supported"));
-    }
+    if (absl::StartsWith(value, kLayoutScheme)) return AddLayout(name, value.substr(kLayoutScheme.size()), context);
     context.attrs[absl::StrCat("context:", name)] = value;
     return absl::OkStatus();
   }

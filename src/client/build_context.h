@@ -32,6 +32,7 @@ class TemporaryDirectory {
 // The context of one build, as the session and the frontend's options want it.
 struct BuildContext {
   std::map<std::string, std::string> directories;  // offered over the session
+  std::map<std::string, std::string> layouts;      // image layouts that are offered: what the daemon calls one -> its directory
   std::map<std::string, std::string> attrs;        // of the frontend
   std::string shared_key;
   UploadReader upload;  // not empty: its URL becomes the attribute "context"

@@ -18,6 +18,8 @@
 #include "client/attach/attachables.h"
 #include "os/scratch_testing.h"
 #include "session/session.h"
+#include "store/local_blobs.h"
+#include "store/schema.h"
 
 namespace cachalot::client {
 namespace {
@@ -107,6 +109,34 @@ TEST_F(AttachTest, SecretsFromFilesAndEnvironment) {
   EXPECT_EQ(session_->Secret("e", CancelToken()).value(), "from environment");
   EXPECT_EQ(session_->Secret("ATTACH_TEST_SECRET", CancelToken()).value(), "from environment");
   EXPECT_EQ(session_->Secret("none", CancelToken()).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(AttachTest, ContentStoresTakeWhatIsWholeAndGiveItBack) {
+  options_.content_stores = {{"local:x", scratch_ / "layout"}};
+  Attach();
+  auto blobs = store::OpenMetadata(scratch_ / "root");
+  ASSERT_TRUE(blobs.ok()) << blobs.status();
+  auto source = store::LocalBlobs::Open(scratch_ / "root", blobs->get());
+  ASSERT_TRUE(source.ok()) << source.status();
+  const std::string data(3 << 20, 'x');
+  const oci::Digest digest = *(*source)->Put(data);
+  const oci::Descriptor blob{"text/plain", digest, static_cast<std::int64_t>(data.size())};
+  EXPECT_TRUE(absl::IsNotFound(session_->BlobSize("local:x", digest, CancelToken()).status()));
+  for (int i = 0; i < 2; ++i) EXPECT_TRUE(session_->UploadBlob("local:x", blob, **source, CancelToken()).ok()) << "what is there is not sent again";
+  EXPECT_EQ(*session_->BlobSize("local:x", digest, CancelToken()), blob.size);
+  std::string read;
+  const auto sink = [&](absl::string_view bytes) { return absl::StrAppend(&read, bytes), absl::OkStatus(); };
+  EXPECT_TRUE(session_->ReadBlob("local:x", digest, sink, CancelToken()).ok());
+  EXPECT_EQ(read, data);
+  EXPECT_TRUE(fs::is_empty(scratch_ / "layout/ingest"));
+  EXPECT_TRUE(absl::IsNotFound(session_->BlobSize("local:y", digest, CancelToken()).status()));
+
+  const oci::Descriptor wrong{"text/plain", oci::Digest::Of("other"), blob.size};
+  fs::create_hard_link((scratch_ / "root/blobs/sha256/") + std::string(digest.hex()),
+                       (scratch_ / "root/blobs/sha256/") + std::string(wrong.digest.hex()));
+  EXPECT_THAT(std::string(session_->UploadBlob("local:x", wrong, **source, CancelToken()).message()), HasSubstr("unexpected digest"));
+  EXPECT_FALSE(fs::exists((scratch_ / "layout/blobs/sha256/") + std::string(wrong.digest.hex())));
+  EXPECT_TRUE(fs::is_empty(scratch_ / "layout/ingest"));
 }
 
 TEST_F(AttachTest, RefusesLargeOrMissingSecrets) {

@@ -10,6 +10,7 @@
 #include "buildkit/secrets.pb.h"
 #include "buildkit/upload.pb.h"
 #include "client/attach/auth.h"
+#include "client/attach/content_stores.h"
 #include "client/attach/outputs.h"
 #include "client/attach/ssh.h"
 #include "os/file.h"
@@ -104,6 +105,7 @@ class Attached : public Attachables {
     if (!options_.outputs.empty()) {
       handlers_["/moby.filesync.v1.FileSend/DiffCopy"] = [this](RpcStream& stream) { return ReceiveOutput(options_.outputs, stream); };
     }
+    AddContentHandlers(options_.content_stores, handlers_);
     ssh_->AddHandlers(handlers_);
     auth_->AddHandlers(handlers_);
   }

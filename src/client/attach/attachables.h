@@ -55,7 +55,8 @@ struct AttachOptions {
   std::vector<SecretSource> secrets;
   std::vector<SshAgent> ssh_agents;
   std::vector<Output> outputs;
-  std::string docker_config_directory;  // empty: $DOCKER_CONFIG or ~/.docker
+  std::map<std::string, std::string> content_stores;  // what the daemon calls one -> the directory of an image layout
+  std::string docker_config_directory;                // empty: $DOCKER_CONFIG or ~/.docker
 };
 
 class Attachables {
