@@ -70,6 +70,17 @@ TEST_F(LayersTest, DiffOfEachLayer) {
   EXPECT_EQ(list(View(other)->path()), want);
 }
 
+TEST_F(LayersTest, EqualTimesAndSizesHideNoChange) {
+  const auto write = [&](const std::string& link, const std::string& text) {
+    return [=](const std::string& root) {
+      Shell(root, "rm -f l f same && ln -s " + link + " l && echo " + text +
+                      " >f && echo same >same && touch -h -d '2020-01-01 00:00:00.123456789' l f same");
+    };
+  };
+  const std::vector<Layer> layers = Layers(Make(Make(nullptr, write("/1", "one")), write("/3", "two")));
+  EXPECT_EQ(absl::StrJoin(Entries(layers[1]), " "), "f l -> /3");
+}
+
 TEST_F(LayersTest, ConvertsAndKeepsRemote) {
   Layer remote = fetcher_.Add(TarBuilder().File("a", std::string(100000, 'a')).Finish());
   remote.sources = {"registry.example/x"};
