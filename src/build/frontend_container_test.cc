@@ -85,6 +85,10 @@ TEST_F(FrontendContainerTest, ProcessesShareTheContainer) {
     const absl::Status failure = RunIn(**container, "exit 3");
     EXPECT_EQ(failure.message(), "exit code: 3");
     EXPECT_EQ(DetailsOf(failure).exit_code, 3);
+    const auto second = (*container)->Start(Script("sleep 1000"), {}, {});
+    ASSERT_TRUE(second.ok()) << second.status();
+    EXPECT_TRUE((*second)->Signal(SIGTERM).ok()) << "however soon it comes";
+    EXPECT_EQ((*second)->Wait({}).message(), "exit code: 143");
     EXPECT_TRUE((*first)->Signal(SIGKILL).ok());
     EXPECT_EQ((*first)->Wait({}).message(), "exit code: 137");
   });
