@@ -49,6 +49,8 @@ class Container {
   // The first process is the container's own: all others end with it. Returns once the process takes signals, or has failed to start.
   virtual absl::StatusOr<std::unique_ptr<ContainerProcess>> Start(const ProcessRequest& request, runtime::Streams streams,
                                                                   const CancelToken& cancel) = 0;
+  // Whether the first process was started, well or not.
+  virtual bool HasStarted() const = 0;
   // As FrontendBridge's, on the tree of a mount by its index in the request, as it is now.
   virtual absl::StatusOr<std::string> ReadFile(int mount, const std::string& path, std::int64_t offset, std::int64_t length) = 0;
   virtual absl::StatusOr<std::vector<llb::FileStat>> ReadDir(int mount, const std::string& path, const std::string& include_pattern) = 0;

@@ -66,10 +66,7 @@ class FrontendContainer::Process final : public ContainerProcess {
     container_->Ended(status);
     return status;
   }
-  absl::Status Signal(int signal) override {
-    if (added_ != nullptr) (void)process_.AwaitStart(container_->stop_.token());  // one that has ended takes no signal
-    return process_.Signal(signal);
-  }
+  absl::Status Signal(int signal) override { return process_.Signal(signal); }
   absl::Status Resize(int rows, int columns) override { return process_.Resize(rows, columns); }
 
  private:
@@ -179,7 +176,7 @@ absl::StatusOr<std::unique_ptr<ContainerProcess>> FrontendContainer::Start(const
   }
   if (container_ == nullptr) return absl::FailedPreconditionError(absl::StrCat("container ", request_.id, " has not started"));
   ASSIGN_OR_RETURN(std::unique_ptr<runtime::Process> added, container_->Exec(spec, std::move(streams), either.token()));
-  // Not waited for: clients may take nothing of an earlier process until they know that this one is there.
+  (void)added->AwaitStart(either.token());
   return std::make_unique<Process>(shared_from_this(), std::move(use), std::move(added));
 }
 

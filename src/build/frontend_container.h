@@ -1,6 +1,7 @@
 // One container of a frontend: its mounts, and the processes in it.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -25,6 +26,7 @@ class FrontendContainer final : public Container, public std::enable_shared_from
 
   absl::StatusOr<std::unique_ptr<ContainerProcess>> Start(const ProcessRequest& request, runtime::Streams streams,
                                                           const CancelToken& cancel) override;
+  bool HasStarted() const override { return started_; }
   absl::StatusOr<std::string> ReadFile(int mount, const std::string& path, std::int64_t offset, std::int64_t length) override;
   absl::StatusOr<std::vector<llb::FileStat>> ReadDir(int mount, const std::string& path, const std::string& include_pattern) override;
   absl::StatusOr<llb::FileStat> StatFile(int mount, const std::string& path) override;
@@ -57,7 +59,7 @@ class FrontendContainer final : public Container, public std::enable_shared_from
   std::unique_ptr<op::ExecMounts> mounts_;
   std::vector<runtime::MountPoint> own_mounts_;
   std::mutex starting_;  // one process at a time
-  bool started_ = false;
+  std::atomic<bool> started_ = false;
   std::unique_ptr<runtime::Container> container_;  // null unless the first process could be started
 };
 

@@ -160,9 +160,14 @@ absl::Status ExecStream::Start(const std::string& id, const gateway::InitMessage
   ASSIGN_OR_RETURN(const build::ContainerPtr container, build_.FindContainer(init.containerid()));
   ASSIGN_OR_RETURN(const std::shared_ptr<Process> process, Process::Create(id, init));
   processes_[id] = process;
+  // A client may take nothing of the processes it has until it knows of the next one: that is announced before it starts, but for the first,
+  // with which the container comes into being.
+  const auto send = [this, process] { (void)process->Send(call_); };
+  const bool first = !container->HasStarted();
+  if (!first) Spawn(send);
   process->Start(*container, DecodeProcess(init), call_.cancel());
   Spawn([this, process] { process->Wait(call_.cancel()); });
-  Spawn([this, process] { (void)process->Send(call_); });
+  if (first) Spawn(send);
   return absl::OkStatus();
 }
 

@@ -26,12 +26,14 @@ class ExecStreamTest : public testing::Test {
     server_->Serve(UniqueFd(ends[0]));
     gateway_ = gateway::LLBBridge::NewStub(grpc::CreateInsecureChannelFromFd("test", ends[1]));
     Name(context_);
-    gateway::NewContainerRequest request;
-    request.set_containerid("c");
-    grpc::ClientContext context;
-    Name(context);
-    gateway::NewContainerResponse response;
-    ASSERT_TRUE(gateway_->NewContainer(&context, request, &response).ok());
+    for (const char* id : {"c", "running"}) {
+      gateway::NewContainerRequest request;
+      request.set_containerid(id);
+      grpc::ClientContext context;
+      Name(context);
+      gateway::NewContainerResponse response;
+      ASSERT_TRUE(gateway_->NewContainer(&context, request, &response).ok());
+    }
     stream_ = gateway_->ExecProcess(&context_);
   }
   static void Name(grpc::ClientContext& context) { context.AddMetadata("buildkit-controlapi-buildid", "gw"); }
@@ -91,6 +93,19 @@ TEST_F(ExecStreamTest, PassesInputAndOutput) {
   EXPECT_EQ(ReadToDone("p", &out, &err).code(), 0u);
   EXPECT_EQ(out, "hello world");
   EXPECT_EQ(err, "arg");
+  EXPECT_TRUE(Finish().ok());
+}
+
+TEST_F(ExecStreamTest, LaterProcessesAreAnnouncedBeforeTheyStart) {
+  *FakeContainer::may_start.Lock() = false;
+  Init("p", {0, 1}, "running");
+  Input("p", "hello", true);
+  EXPECT_TRUE(Next("p").has_started());
+  *FakeContainer::may_start.Lock() = true;
+  FakeContainer::may_start.NotifyAll();
+  EXPECT_EQ(Next("p").file().data(), "hello");
+  while (!Next("p").has_done()) {
+  }
   EXPECT_TRUE(Finish().ok());
 }
 

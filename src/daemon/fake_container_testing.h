@@ -77,16 +77,25 @@ class FakeProcess final : public build::ContainerProcess {
   Guarded<std::unique_ptr<absl::Status>> exit_;
 };
 
+// One with the id "running" has a first process. Processes start while `may_start`.
 class FakeContainer final : public build::Container {
  public:
+  explicit FakeContainer(std::string id) : id_(std::move(id)) {}
+  static inline Guarded<bool> may_start{true};
+
   absl::StatusOr<std::unique_ptr<build::ContainerProcess>> Start(const build::ProcessRequest& request, runtime::Streams streams,
                                                                  const CancelToken&) override {
+    may_start.Lock().Wait([](bool may) { return may; });
     if (request.security == llb::SecurityMode::kInsecure) return absl::PermissionDeniedError("security.insecure is not allowed");
     return std::make_unique<FakeProcess>(request, std::move(streams));
   }
+  bool HasStarted() const override { return id_ == "running"; }
   absl::StatusOr<std::string> ReadFile(int mount, const std::string& path, std::int64_t, std::int64_t) override { return absl::StrCat(mount, path); }
   absl::StatusOr<std::vector<llb::FileStat>> ReadDir(int, const std::string&, const std::string&) override { return std::vector<llb::FileStat>(1); }
   absl::StatusOr<llb::FileStat> StatFile(int, const std::string&) override { return llb::FileStat(); }
+
+ private:
+  const std::string id_;
 };
 
 }  // namespace cachalot::daemon

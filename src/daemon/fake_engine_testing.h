@@ -52,7 +52,7 @@ class FakeGateway final : public build::GatewayBuild, public llb::FrontendBridge
     return absl::OkStatus();
   }
   absl::StatusOr<build::ContainerPtr> FindContainer(const std::string& id) override {
-    if (containers_.Lock()->count(id) > 0) return std::make_shared<FakeContainer>();
+    if (containers_.Lock()->count(id) > 0) return std::make_shared<FakeContainer>(id);
     return absl::NotFoundError("container \"" + id + "\" previously released or not created");
   }
   absl::Status ReleaseContainer(const std::string& id) override {
