@@ -8,6 +8,7 @@ printf 'FROM busybox\nRUN echo has begun; sleep %s\n' "$marker" >> "$work/contex
 
 # begin_build: a build that sleeps for ever; returns when its step runs. Sets $client.
 begin_build() {
+  : > "$work/build.log"  # what the build before said does not count
   "$CACHALOT_BIN/cachalot" --addr "unix://$socket" build --progress plain "$work/context" >"$work/build.log" 2>&1 &
   client=$!
   until grep -qE '^#[0-9]+ [0-9.]+ has begun' "$work/build.log"; do
