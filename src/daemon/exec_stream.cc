@@ -25,7 +25,7 @@ constexpr std::uint32_t kStdin = 0, kStdout = 1, kStderr = 2;
 
 }  // namespace
 
-// A process with its streams. The reading thread starts it and feeds it, a second one waits for it, a third one sends.
+// A process with its streams. The reading thread feeds it, a second one waits for it, a third one sends.
 class ExecStream::Process {
  public:
   static absl::StatusOr<std::shared_ptr<Process>> Create(std::string id, const gateway::InitMessage& init) {
@@ -55,17 +55,22 @@ class ExecStream::Process {
     runtime::Streams streams = std::move(streams_);
     absl::StatusOr<std::unique_ptr<build::ContainerProcess>> started =
         request.ok() ? container.Start(*request, std::move(streams), cancel) : request.status();
-    if (!started.ok()) return End(started.status());
-    *running_.Lock() = *std::move(started);
+    if (!started.ok()) End(started.status());
+    {
+      auto running = running_.Lock();
+      running->pending = false;
+      if (started.ok()) running->process = *std::move(started);
+    }
+    running_.NotifyAll();
   }
 
   // Until the process has ended.
   void Wait(const CancelToken& cancel) {
-    build::ContainerProcess* const process = running_.Lock()->get();
+    build::ContainerProcess* const process = running_.Lock()->process.get();
     if (process == nullptr) return;
     const absl::Status exit = process->Wait(cancel);
     // The container can go now, whether or not the client takes what there is to send.
-    std::unique_ptr<build::ContainerProcess> ended = std::move(*running_.Lock());
+    std::unique_ptr<build::ContainerProcess> ended = std::move(running_.Lock()->process);
     ended.reset();
     End(exit);
   }
@@ -98,14 +103,16 @@ class ExecStream::Process {
 
   void Resize(const gateway::ResizeMessage& size) {
     auto running = running_.Lock();
-    if (*running == nullptr) return;
-    const absl::Status status = (*running)->Resize(static_cast<int>(size.rows()), static_cast<int>(size.cols()));
+    running.Wait([](const Running& r) { return !r.pending; });
+    if (running->process == nullptr) return;
+    const absl::Status status = running->process->Resize(static_cast<int>(size.rows()), static_cast<int>(size.cols()));
     if (!status.ok()) LogDebug("resize of process ", id_, ": ", status.message());
   }
   void Signal(int number) {
     auto running = running_.Lock();
-    if (*running == nullptr) return;
-    const absl::Status status = (*running)->Signal(number);
+    running.Wait([](const Running& r) { return !r.pending; });
+    if (running->process == nullptr) return;
+    const absl::Status status = running->process->Signal(number);
     if (!status.ok()) LogDebug("signal to process ", id_, ": ", status.message());
   }
 
@@ -141,7 +148,11 @@ class ExecStream::Process {
   OutputPump pump_;
   UniqueFd input_, stop_input_;
   bool takes_input_ = false;
-  Guarded<std::unique_ptr<build::ContainerProcess>> running_;  // null before and after
+  struct Running {
+    bool pending = true;                               // it is still to be started
+    std::unique_ptr<build::ContainerProcess> process;  // null before and after
+  };
+  Guarded<Running> running_;
   std::promise<absl::Status> exit_;
 };
 
@@ -160,14 +171,20 @@ absl::Status ExecStream::Start(const std::string& id, const gateway::InitMessage
   ASSIGN_OR_RETURN(const build::ContainerPtr container, build_.FindContainer(init.containerid()));
   ASSIGN_OR_RETURN(const std::shared_ptr<Process> process, Process::Create(id, init));
   processes_[id] = process;
-  // A client may take nothing of the processes it has until it knows of the next one: that is announced before it starts, but for the first,
-  // with which the container comes into being.
+  // A client may take nothing of the processes it has until it knows of the next one: that is announced at once, and started while more is
+  // read. With the first one the container comes into being, so that one is there when it is announced.
   const auto send = [this, process] { (void)process->Send(call_); };
-  const bool first = !container->HasStarted();
-  if (!first) Spawn(send);
+  if (container->HasStarted()) {
+    Spawn(send);
+    Spawn([this, process, container, request = DecodeProcess(init)] {
+      process->Start(*container, request, call_.cancel());
+      process->Wait(call_.cancel());
+    });
+    return absl::OkStatus();
+  }
   process->Start(*container, DecodeProcess(init), call_.cancel());
   Spawn([this, process] { process->Wait(call_.cancel()); });
-  if (first) Spawn(send);
+  Spawn(send);
   return absl::OkStatus();
 }
 

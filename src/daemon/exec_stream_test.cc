@@ -100,12 +100,25 @@ TEST_F(ExecStreamTest, LaterProcessesAreAnnouncedBeforeTheyStart) {
   *FakeContainer::may_start.Lock() = false;
   Init("p", {0, 1}, "running");
   Input("p", "hello", true);
-  EXPECT_TRUE(Next("p").has_started());
+  Init("q", {0}, "running");
+  Input("q", "", true);
+  std::set<std::string> announced;
+  for (int i = 0; i < 2; ++i) {
+    ExecMessage message;
+    ASSERT_TRUE(stream_->Read(&message) && message.has_started());
+    announced.insert(message.processid());
+  }
+  EXPECT_EQ(announced.size(), 2u);
   *FakeContainer::may_start.Lock() = true;
   FakeContainer::may_start.NotifyAll();
-  EXPECT_EQ(Next("p").file().data(), "hello");
-  while (!Next("p").has_done()) {
+  std::string out;
+  for (int done = 0; done < 2;) {
+    ExecMessage message;
+    ASSERT_TRUE(stream_->Read(&message));
+    out += message.file().data();
+    done += message.has_done() ? 1 : 0;
   }
+  EXPECT_EQ(out, "hello");
   EXPECT_TRUE(Finish().ok());
 }
 
