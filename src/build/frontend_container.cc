@@ -18,6 +18,8 @@ namespace {
 
 constexpr char kWindowsPath[] = "c:\\Windows\\System32;c:\\Windows;C:\\Windows\\System32\\WindowsPowerShell\\v1.0";
 
+constexpr int kKilled = 128 + SIGKILL;
+
 absl::Status ExitError(int code, absl::Status error) {
   op::SetNumber(error, op::kExitCodePayload, code);
   return error;
@@ -30,7 +32,6 @@ absl::Status DescribeExit(const absl::StatusOr<runtime::ExitStatus>& exit) {
     return ExitError(exit->code, absl::UnknownError(exit->oom_killed ? absl::StrCat(text, ": cannot allocate memory") : text));
   }
   if (!absl::IsCancelled(exit.status())) return exit.status();
-  constexpr int kKilled = 128 + SIGKILL;
   return ExitError(kKilled, Annotate(exit.status(), absl::StrCat("exit code: ", kKilled)));
 }
 
@@ -61,7 +62,11 @@ class FrontendContainer::Process final : public ContainerProcess {
   absl::Status Wait(const CancelToken& cancel) override {
     CancelSource either(container_->stop_.token());
     const CancelToken::Registration link = cancel.OnCancel([&] { either.Cancel(cancel.status()); });
-    const absl::Status status = DescribeExit(process_.Wait(either.token()));
+    absl::StatusOr<runtime::ExitStatus> exit = process_.Wait(either.token());
+    // The container's end may have come before the cancellation was seen here, even while the process was starting.
+    const bool died = !exit.ok() || exit->code == kKilled;
+    if (died && either.token().cancelled()) exit = either.token().status();
+    const absl::Status status = DescribeExit(exit);
     waited_ = true;
     container_->Ended(status);
     return status;
@@ -175,9 +180,11 @@ absl::StatusOr<std::unique_ptr<ContainerProcess>> FrontendContainer::Start(const
     return std::make_unique<Process>(shared_from_this(), std::move(use), container_->init());
   }
   if (container_ == nullptr) return absl::FailedPreconditionError(absl::StrCat("container ", request_.id, " has not started"));
-  ASSIGN_OR_RETURN(std::unique_ptr<runtime::Process> added, container_->Exec(spec, std::move(streams), either.token()));
-  (void)added->AwaitStart(either.token());
-  return std::make_unique<Process>(shared_from_this(), std::move(use), std::move(added));
+  absl::StatusOr<std::unique_ptr<runtime::Process>> added = container_->Exec(spec, std::move(streams), either.token());
+  RETURN_IF_ERROR(either.token().status());
+  RETURN_IF_ERROR(added.status());
+  (void)(*added)->AwaitStart(either.token());
+  return std::make_unique<Process>(shared_from_this(), std::move(use), *std::move(added));
 }
 
 absl::StatusOr<std::unique_ptr<op::SourceTree>> FrontendContainer::OpenMount(int mount, const std::string& path) const {

@@ -5,7 +5,9 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <future>
+#include <thread>
 
 #include "build/engine_testing.h"
 #include "build/errors.h"
@@ -108,6 +110,29 @@ TEST_F(FrontendContainerTest, ReleaseKillsAndRefuses) {
     EXPECT_FALSE((*container)->Start(Script("true"), {}, {}).ok());
     EXPECT_FALSE((*container)->StatFile(0, "/").ok());
     EXPECT_EQ(gateway.ReleaseContainer("c").message(), "container details for c not found");
+  });
+}
+
+TEST_F(FrontendContainerTest, WhatStartsWhileTheContainerGoesIsCancelled) {
+  InBuild([&](GatewayBuild& gateway) {
+    for (int round = 0; round < 5; ++round) {
+      const absl::StatusOr<ContainerPtr> container = NewContainer(gateway);
+      ASSERT_TRUE(container.ok()) << container.status();
+      auto first = (*container)->Start(Script("sleep 1000"), {}, {});
+      ASSERT_TRUE(first.ok()) << first.status();
+      std::future<absl::Status> exit = WaitFor(*std::move(first));
+      std::promise<void> begins;
+      std::future<absl::Status> added = std::async(std::launch::async, [&] {
+        begins.set_value();
+        return RunIn(**container, "sleep 1000");
+      });
+      begins.get_future().wait();
+      std::this_thread::sleep_for(std::chrono::milliseconds(2 * round));  // somewhere in its start, whichever that hits
+      (void)gateway.ReleaseContainer("c");
+      const absl::Status status = added.get();
+      EXPECT_TRUE(status.message().find("context canceled") != std::string::npos || absl::IsNotFound(status)) << status;
+      EXPECT_EQ(exit.get().message(), "exit code: 137: context canceled");
+    }
   });
 }
 
