@@ -221,13 +221,16 @@ EngineImpl::~EngineImpl() {
 }
 
 void EngineImpl::Tidy() {
+  bool idle = false;
   {
     auto builds = builds_.Lock();
     while (!builds->ended.empty()) builds->ForgetOldest();
+    idle = builds->running == 0;
   }
   if (const absl::Status status = snapshots_->ReleaseMemory(); !status.ok()) LogWarning(status.message());
   database_->ReleaseMemory();
   os::TrimHeap();
+  if (!idle) return;  // what runs would fetch the pages back at once
   if (const absl::Status status = os::ReleaseFilePages(); !status.ok()) LogWarning("memory: ", status.message());
 }
 

@@ -21,7 +21,6 @@ namespace {
 constexpr std::chrono::seconds kPeriod(30);
 constexpr std::chrono::seconds kPause(5);
 constexpr std::chrono::minutes kLongestVolatile(5);
-constexpr std::chrono::seconds kBlobGrace(60);
 
 }  // namespace
 
@@ -66,6 +65,11 @@ void LocalSnapshots::EmptyTrash() {
     if (janitor_state_.Lock()->stopping) return;  // the next process goes on
     if (absl::Status status = os::RemoveTree(absl::StrCat(trash, "/", entry.name)); !status.ok()) LogWarning(status.message());
   }
+}
+
+absl::Status LocalSnapshots::ReleaseMemory() {
+  options_.blobs->ForgetQuestions(kBlobGrace);
+  return SaveUse();
 }
 
 absl::Status LocalSnapshots::SaveUse() {

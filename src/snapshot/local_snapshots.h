@@ -9,6 +9,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -58,9 +59,11 @@ class LocalSnapshots final : public Snapshots {
   absl::Status Keep(const SnapshotPtr& active) override;
   absl::StatusOr<std::vector<UsageRecord>> DiskUsage(const std::vector<std::string>& filters) override;
   absl::Status Prune(const PrunePolicy& policy, const std::function<void(const UsageRecord&)>& on_deleted) override;
-  absl::Status ReleaseMemory() override { return SaveUse(); }
+  absl::Status ReleaseMemory() override;
 
  private:
+  static constexpr std::chrono::seconds kBlobGrace{60};  // between the making of a blob and its use, or a question for it and its use
+
   class Reference;
   class Mounted;
   struct Candidate;

@@ -24,7 +24,6 @@ namespace {
 
 constexpr int kHelpers = 3;
 constexpr std::size_t kBatch = 64;
-constexpr std::chrono::seconds kBlobGrace(60);
 
 // Adds up what the files of one tree take. A file with links elsewhere counts by its share, so that the sum over all
 // snapshots is what the disk has.

@@ -249,10 +249,15 @@ absl::StatusOr<std::int64_t> LocalBlobs::Collect(std::chrono::seconds grace, con
     RETURN_IF_ERROR(deleted);
     freed += size;
   }
-  auto index = index_->Lock();
-  absl::erase_if(*index, [&](const auto& entry) { return !spared(entry.second, false); });
-  if (index->size() < index->capacity() / 8) index->rehash(0);
+  ForgetQuestions(grace);
   return freed;
+}
+
+void LocalBlobs::ForgetQuestions(std::chrono::seconds grace) {
+  const auto now = std::chrono::steady_clock::now();
+  auto index = index_->Lock();
+  absl::erase_if(*index, [&](const auto& entry) { return entry.second.pins == 0 && !entry.second.going && now - entry.second.asked_at >= grace; });
+  if (index->size() < index->capacity() / 8) index->rehash(0);
 }
 
 }  // namespace cachalot::store

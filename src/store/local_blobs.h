@@ -44,6 +44,8 @@ class LocalBlobs : public BlobStore {
   // Deletes the blobs that have no owner, no pin and were not asked for within `grace` (of those `dropped`: at any time).
   // Returns the bytes freed.
   absl::StatusOr<std::int64_t> Collect(std::chrono::seconds grace, const std::vector<oci::Digest>& dropped = {});
+  // Gives up what is remembered of blobs that nobody asked for within `grace`.
+  void ForgetQuestions(std::chrono::seconds grace);
 
  private:
   // What is going on with a blob, here or not; most have none.
