@@ -23,17 +23,12 @@ constexpr char kOutputStore[] = "export";  // what daemons call it
 
 std::string StoreOf(const std::string& directory) { return absl::StrCat("local:", directory); }
 
-std::string Attribute(const control::CacheOptionsEntry& entry, const std::string& name) {
-  const auto found = entry.attrs().find(name);
-  return found == entry.attrs().end() ? "" : found->second;
-}
-
 // Fills in the digest of what is to be imported.
 absl::Status Resolve(control::CacheOptionsEntry& import) {
-  const std::string directory = Attribute(import, "src");
-  std::string digest = Attribute(import, "digest");
+  const std::string directory = ValueOf(import.attrs(), "src");
+  std::string digest = ValueOf(import.attrs(), "digest");
   if (digest.empty()) {
-    ASSIGN_OR_RETURN(const oci::Descriptor found, FindInLayout(directory, Attribute(import, "tag")));
+    ASSIGN_OR_RETURN(const oci::Descriptor found, FindInLayout(directory, ValueOf(import.attrs(), "tag")));
     digest = found.digest.str();
     (*import.mutable_attrs())["digest"] = digest;
   }
@@ -46,11 +41,11 @@ absl::Status Resolve(control::CacheOptionsEntry& import) {
 absl::Status LayoutUses::AddCaches(control::CacheOptions& caches) {
   for (const control::CacheOptionsEntry& entry : caches.exports()) {
     if (entry.type() != kLocal) continue;
-    const std::string directory = Attribute(entry, "dest");
+    const std::string directory = ValueOf(entry.attrs(), "dest");
     if (directory.empty()) return absl::InvalidArgumentError("local cache exporter requires dest");
     RETURN_IF_ERROR(os::MakeDirectories(directory));
     stores_[StoreOf(directory)] = directory;
-    const std::string tag = Attribute(entry, "tag");
+    const std::string tag = ValueOf(entry.attrs(), "tag");
     cache_exports_.emplace_back(directory, tag.empty() ? "latest" : tag);
   }
   auto& imports = *caches.mutable_imports();
@@ -60,7 +55,7 @@ absl::Status LayoutUses::AddCaches(control::CacheOptions& caches) {
       ++i;
       continue;
     }
-    const std::string directory = Attribute(entry, "src");
+    const std::string directory = ValueOf(entry.attrs(), "src");
     if (directory.empty()) return absl::InvalidArgumentError("local cache importer requires src");
     if (const absl::Status status = Resolve(entry); !status.ok()) {
       std::cerr << "WARNING: local cache import at " << directory << " skipped: " << status.message() << "\n";
