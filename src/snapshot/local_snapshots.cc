@@ -31,11 +31,6 @@ bool KernelHasVolatile() {
   return parts.size() >= 2 && absl::SimpleAtoi(parts[0], &major) && absl::SimpleAtoi(parts[1], &minor) && (major > 5 || (major == 5 && minor >= 10));
 }
 
-RecordPtr RecordOfChain(const RecordTable& table, const std::string& chain) {
-  const auto found = table.chains.find(chain);
-  return found == table.chains.end() ? nullptr : table.records.at(found->second);
-}
-
 bool HasOtherBlob(const Record& record, const std::string& form, const oci::Digest& blob) {
   const auto known = record.layer().blobs.find(form);
   return known != record.layer().blobs.end() && !known->second.descriptor.digest.empty() && known->second.descriptor.digest != blob;
@@ -200,10 +195,10 @@ absl::StatusOr<SnapshotPtr> LocalSnapshots::FromLayer(const SnapshotPtr& parent,
   ASSIGN_OR_RETURN(const SnapshotPtr same_blob, FindByChain(own_chain));
   {
     auto table = table_.Lock();
-    record = RecordOfChain(*table, chain);
+    record = table->OfChain(chain);
     if (record != nullptr && HasOtherBlob(*record, form, layer.blob.digest)) {
       chain = own_chain;
-      record = RecordOfChain(*table, chain);
+      record = table->OfChain(chain);
     }
     if (record == nullptr) {
       record = std::make_shared<Record>();

@@ -127,6 +127,11 @@ bool Record::Idle() const {
   return persisted && state != State::kActive && !used_changed && !removed && children == 0 && reference.expired() && tree.expired();
 }
 
+RecordPtr RecordTable::OfChain(const std::string& chain) const {
+  const auto found = chains.find(chain);
+  return found == chains.end() ? nullptr : records.at(found->second);
+}
+
 void RecordTable::Add(const RecordPtr& record) {
   records[record->id] = record;
   if (record->parent != nullptr) ++record->parent->children;

@@ -85,6 +85,8 @@ struct RecordTable {
   std::int64_t departures = 0;  // of records from memory: who read rows before one may have read what is no longer so
   int complete = 0;             // how many want every record to stay in memory
 
+  // The record in memory of a layer chain; null when there is none.
+  RecordPtr OfChain(const std::string& chain) const;
   void Add(const RecordPtr& record);
   // Adds what is missing of rows that hold all their parents. DATA_LOSS when one has no parent.
   absl::Status Adopt(const std::vector<Row>& rows);

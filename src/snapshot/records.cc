@@ -32,7 +32,7 @@ absl::StatusOr<SnapshotPtr> LocalSnapshots::FindByChain(const std::string& chain
   SnapshotId id;
   {
     auto table = table_.Lock();
-    if (const auto found = table->chains.find(chain); found != table->chains.end()) return Refer(table->records.at(found->second));
+    if (const RecordPtr record = table->OfChain(chain); record != nullptr) return Refer(record);
   }
   RETURN_IF_ERROR(options_.database->Read([&](store::Connection& connection) -> absl::Status {
     ASSIGN_OR_RETURN(id, FindChain(connection, chain));
