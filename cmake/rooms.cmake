@@ -1,5 +1,5 @@
 # Rooms that ThreadSanitizer covers: Debian's gRPC is not built for it.
-set(rooms_below_grpc base os codec oci solver policy store trace registry snapshot runtime)
+set(rooms_below_grpc base os codec oci solver policy store trace tree registry snapshot runtime)
 add_custom_target(below_grpc_tests)
 
 # cachalot_room(NAME DEPS room... LIBS target...): the static library of src/NAME from all its sources, and the test program

@@ -18,8 +18,6 @@
 namespace cachalot::os {
 namespace {
 
-constexpr int kMaxLinks = 40;  // the kernel's own bound
-
 int OpenAt2(int dir_fd, const std::string& path, int flags, mode_t mode, std::uint64_t resolve) {
   struct open_how how = {};
   how.flags = static_cast<std::uint64_t>(flags | O_CLOEXEC);
@@ -41,44 +39,6 @@ std::string RelativeToRoot(absl::string_view path) {
   std::string result(path);
   while (!result.empty() && result.back() == '/') result.pop_back();
   return result;
-}
-
-absl::StatusOr<UniqueFd> MakeInRoot(int root_fd, const std::string& path, const DirectoryAttributes& attributes, std::vector<std::string>* created,
-                                    int links_left);
-
-// `name` exists in `parent` but does not resolve to a directory: follows it when it is a dangling link.
-absl::StatusOr<UniqueFd> MakeLinkTarget(int root_fd, int parent_fd, const std::string& parent, const std::string& name,
-                                        const DirectoryAttributes& attributes, std::vector<std::string>* created, int links_left) {
-  absl::StatusOr<std::string> target = ReadLink(parent_fd, name);
-  if (!target.ok()) return ErrnoError(absl::StrCat("mkdir ", parent, "/", name), ENOTDIR);
-  if (links_left == 0) return ErrnoError(absl::StrCat("mkdir ", parent, "/", name), ELOOP);
-  std::string next = target->front() == '/' ? *target : absl::StrCat(parent, "/", *target);
-  return MakeInRoot(root_fd, next, attributes, created, links_left - 1);
-}
-
-absl::StatusOr<UniqueFd> MakeInRoot(int root_fd, const std::string& raw_path, const DirectoryAttributes& attributes,
-                                    std::vector<std::string>* created, int links_left) {
-  std::string path = RelativeToRoot(raw_path);
-  absl::StatusOr<UniqueFd> existing = OpenInRoot(root_fd, path.empty() ? "." : path, O_PATH | O_DIRECTORY);
-  if (existing.ok() || !absl::IsNotFound(existing.status()) || path.empty()) return existing;
-  std::string parent = ParentOf(path);
-  std::string name = path.substr(parent.empty() && path[0] != '/' ? 0 : parent.size() + 1);
-  ASSIGN_OR_RETURN(UniqueFd parent_fd, MakeInRoot(root_fd, parent, attributes, created, links_left));
-  if (name == "." || name == "..") return OpenInRoot(root_fd, path, O_PATH | O_DIRECTORY);
-  if (::mkdirat(parent_fd.get(), name.c_str(), attributes.mode) != 0) {
-    if (errno != EEXIST) return ErrnoError(absl::StrCat("mkdir ", path));
-    absl::StatusOr<UniqueFd> made = OpenInRoot(root_fd, path, O_PATH | O_DIRECTORY);
-    if (made.ok()) return made;
-    return MakeLinkTarget(root_fd, parent_fd.get(), parent, name, attributes, created, links_left);
-  }
-  if (created != nullptr) created->push_back(path.front() == '/' ? path : absl::StrCat("/", path));
-  ASSIGN_OR_RETURN(UniqueFd fd, OpenBeneath(parent_fd.get(), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-  // mkdir(2) honours the umask; the caller named the mode it wants.
-  if (::fchmod(fd.get(), attributes.mode) != 0) return ErrnoError(absl::StrCat("chmod ", path));
-  if (attributes.uid != static_cast<uid_t>(-1) || attributes.gid != static_cast<gid_t>(-1)) {
-    if (::fchown(fd.get(), attributes.uid, attributes.gid) != 0) return ErrnoError(absl::StrCat("chown ", path));
-  }
-  return fd;
 }
 
 }  // namespace
@@ -156,7 +116,7 @@ absl::StatusOr<UniqueFd> OpenInRoot(int root_fd, absl::string_view path, int fla
 }
 
 absl::StatusOr<UniqueFd> OpenBeneath(int dir_fd, absl::string_view path, int flags, mode_t mode) {
-  UniqueFd fd(OpenAt2(dir_fd, std::string(path), flags, mode, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS));
+  UniqueFd fd(OpenAt2(dir_fd, std::string(path), flags, mode, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS));
   if (!fd.valid()) return ErrnoError(absl::StrCat("open ", path));
   return fd;
 }
@@ -193,11 +153,6 @@ absl::Status MakeDirectories(const std::string& path, mode_t mode) {
   struct stat st;
   if (error == EEXIST && ::stat(path.c_str(), &st) == 0 && S_ISDIR(st.st_mode)) return absl::OkStatus();
   return ErrnoError(absl::StrCat("mkdir ", path), error);
-}
-
-absl::StatusOr<UniqueFd> MkdirAllInRoot(int root_fd, absl::string_view path, const DirectoryAttributes& attributes,
-                                        std::vector<std::string>* created) {
-  return MakeInRoot(root_fd, std::string(path), attributes, created, kMaxLinks);
 }
 
 absl::StatusOr<std::vector<DirectoryEntry>> ListDirectory(int dir_fd) {

@@ -30,7 +30,8 @@ absl::StatusOr<UniqueFd> Open(const std::string& path, int flags, mode_t mode = 
 absl::StatusOr<UniqueFd> OpenDirectory(const std::string& path);
 // Opens `path` as if `root_fd` were the root directory: absolute links and ".." stay inside. Close-on-exec.
 absl::StatusOr<UniqueFd> OpenInRoot(int root_fd, absl::string_view path, int flags, mode_t mode = 0);
-// Opens `path` beneath `dir_fd`; what would leave it (absolute links, ".."), is an error.
+// Opens `path` beneath `dir_fd`. Every link on the way is an error, and so is ".." that would leave the directory; the last name may be a link
+// with O_PATH | O_NOFOLLOW.
 absl::StatusOr<UniqueFd> OpenBeneath(int dir_fd, absl::string_view path, int flags, mode_t mode = 0);
 // The status of what an O_PATH or other descriptor shows.
 absl::StatusOr<struct stat> Stat(int fd);
@@ -41,18 +42,8 @@ absl::StatusOr<std::string> ReadLink(int dir_fd, const std::string& name);
 // A path that names the open descriptor: "/proc/self/fd/<fd>". Valid while it is open, in this process alone.
 std::string DescriptorPath(int fd);
 
-// What new directories get. Owners of -1 are the process's own.
-struct DirectoryAttributes {
-  mode_t mode = 0755;
-  uid_t uid = static_cast<uid_t>(-1);
-  gid_t gid = static_cast<gid_t>(-1);
-};
 // mkdir -p. Existing directories are left as they are.
 absl::Status MakeDirectories(const std::string& path, mode_t mode = 0755);
-// mkdir -p beneath a root: links are followed inside it, and the target of a dangling one is made. Returns the directory,
-// opened with O_PATH. When `created` is given it receives the paths of the directories that were made, outermost first.
-absl::StatusOr<UniqueFd> MkdirAllInRoot(int root_fd, absl::string_view path, const DirectoryAttributes& attributes = {},
-                                        std::vector<std::string>* created = nullptr);
 
 struct DirectoryEntry {
   std::string name;

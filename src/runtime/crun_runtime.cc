@@ -19,6 +19,7 @@
 #include "runtime/etc_files.h"
 #include "runtime/runtime.h"
 #include "runtime/seccomp.h"
+#include "tree/resolve.h"
 
 namespace cachalot::runtime {
 namespace {
@@ -65,7 +66,7 @@ absl::Status ShortenMounts(std::vector<MountPoint>& mounts, Bundle& bundle) {
 
 absl::Status MakeWorkingDirectory(int root_fd, const std::string& cwd, const User& user) {
   if (os::OpenInRoot(root_fd, cwd, O_PATH | O_DIRECTORY).ok()) return absl::OkStatus();
-  absl::StatusOr<UniqueFd> made = os::MkdirAllInRoot(root_fd, cwd, {.mode = 0755, .uid = user.uid, .gid = user.gid});
+  absl::StatusOr<UniqueFd> made = tree::MakeDirectories(root_fd, cwd, {.mode = 0755, .uid = user.uid, .gid = user.gid});
   return Annotate(made.status(), absl::StrCat("failed to create working directory ", cwd));
 }
 

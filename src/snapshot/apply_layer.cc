@@ -17,6 +17,7 @@
 #include "codec/tar.h"
 #include "os/file.h"
 #include "snapshot/file_attributes.h"
+#include "tree/resolve.h"
 
 namespace cachalot::snapshot {
 
@@ -71,30 +72,31 @@ class Applier {
     if (parent_fd_.valid() && path == parent_path_) return absl::OkStatus();
     parent_fd_.reset();
     absl::StatusOr<UniqueFd> fd = os::OpenInRoot(root_fd_.get(), path, O_RDONLY | O_DIRECTORY);
-    if (!fd.ok()) {
-      RETURN_IF_ERROR(MakeParents(path));
-      fd = os::OpenInRoot(root_fd_.get(), path, O_RDONLY | O_DIRECTORY);
-    }
+    if (!fd.ok()) fd = MakeParents(path);
     RETURN_IF_ERROR(fd.status());
     parent_fd_ = *std::move(fd);
     parent_path_ = path;
     return absl::OkStatus();
   }
 
-  absl::Status MakeParents(const std::string& path) {
+  absl::StatusOr<UniqueFd> MakeParents(const std::string& path) {
     std::vector<std::string> created;
-    ASSIGN_OR_RETURN(const UniqueFd made, os::MkdirAllInRoot(root_fd_.get(), path, {0755, 0, 0}, &created));
-    for (const std::string& directory : created) {
-      for (const std::string& lower : lowers_) {
-        ASSIGN_OR_RETURN(const UniqueFd lower_fd, os::OpenDirectory(lower));
-        absl::StatusOr<UniqueFd> found = os::OpenInRoot(lower_fd.get(), directory, O_RDONLY | O_DIRECTORY);
-        if (!found.ok()) continue;
-        ASSIGN_OR_RETURN(const UniqueFd target, os::OpenInRoot(root_fd_.get(), directory, O_RDONLY | O_DIRECTORY));
-        RETURN_IF_ERROR(CopyDirectoryAttributes(os::DescriptorPath(found->get()), target.get(), ""));
-        struct stat status;
-        if (::fstat(found->get(), &status) == 0) directory_times_.emplace_back(RootedPath(directory).substr(1), status.st_mtim);
-        break;
-      }
+    ASSIGN_OR_RETURN(const UniqueFd made, tree::MakeDirectories(root_fd_.get(), path, {0755, 0, 0}, &created));
+    for (const std::string& directory : created) RETURN_IF_ERROR(TakeAttributes(directory.substr(1)));
+    return os::OpenBeneath(made.get(), ".", O_RDONLY | O_DIRECTORY);
+  }
+
+  // Gives the directory `path`, which was made just now, the attributes that it has in the tree below.
+  absl::Status TakeAttributes(const std::string& path) {
+    for (const std::string& lower : lowers_) {
+      ASSIGN_OR_RETURN(const UniqueFd lower_fd, os::OpenDirectory(lower));
+      absl::StatusOr<UniqueFd> found = os::OpenInRoot(lower_fd.get(), path, O_RDONLY | O_DIRECTORY);
+      if (!found.ok()) continue;
+      ASSIGN_OR_RETURN(const UniqueFd target, os::OpenBeneath(root_fd_.get(), path, O_RDONLY | O_DIRECTORY));
+      RETURN_IF_ERROR(CopyDirectoryAttributes(os::DescriptorPath(found->get()), target.get(), ""));
+      ASSIGN_OR_RETURN(const struct stat status, os::Stat(found->get()));
+      directory_times_.emplace_back(path, status.st_mtim);
+      break;
     }
     return absl::OkStatus();
   }

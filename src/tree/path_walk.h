@@ -1,0 +1,43 @@
+// Following a path name by name, for every kind of tree: one directory, stacked layers, a tree that is only in memory.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace cachalot::tree {
+
+enum class EntryKind { kNone, kDirectory, kLink, kOther };
+EntryKind KindOf(mode_t mode);
+
+// The tree that a path is followed in.
+class PathSteps {
+ public:
+  virtual ~PathSteps() = default;
+  // What `name` is in the directory that one comes to by the names of `way` from the root. All of these were said to be directories. For a
+  // link, `target` receives what it holds.
+  virtual absl::StatusOr<EntryKind> Look(const std::vector<std::string>& way, const std::string& name, std::string* target) = 0;
+};
+
+// Where a path leads.
+struct PathEnd {
+  std::vector<std::string> way;       // names of directories that exist, from the root on; no links
+  std::vector<std::string> rest;      // names below them, never "." or "..": the entry when it is no directory, or what does not exist
+  EntryKind kind = EntryKind::kNone;  // of rest.front(); kDirectory when there is no rest
+
+  // Whether there is something at the path.
+  bool exists() const { return rest.empty() || (rest.size() == 1 && kind != EntryKind::kNone); }
+  // "/a/b", without links: for messages and as a key. The root is "/".
+  std::string Path() const;
+};
+
+// Follows `path` inside the tree: links count, absolute ones begin at the root, ".." stops there. What does not exist is taken as it stands,
+// and ".." leads out of it again to what exists: "nope/../link" is the link. Without `follow_last` a link in the last name stays one.
+// FAILED_PRECONDITION after 255 links.
+absl::StatusOr<PathEnd> WalkPath(PathSteps& steps, absl::string_view path, bool follow_last);
+
+}  // namespace cachalot::tree
