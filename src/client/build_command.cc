@@ -13,6 +13,7 @@
 #include "base/value_of.h"
 #include "client/build_context.h"
 #include "client/build_report.h"
+#include "client/call.h"
 #include "client/docker_load.h"
 #include "client/interrupt.h"
 #include "client/layout_uses.h"
@@ -111,25 +112,48 @@ absl::Status WriteResults(const BuildOptions& options, const SolveOutcome& outco
 
 // One build's parts, in the order in which they are made.
 class BuildCommand {
+ private:
+  // What `work` returns; the progress that it tells is displayed meanwhile.
+  template <typename Work>
+  auto Shown(Work work) {
+    const auto output = progress::NewFdOutput(STDERR_FILENO);
+    const progress::Mode mode = DisplayMode(mode_, options_.quiet);
+    progress::LiveDisplay display(progress::NewDisplay(mode, output.get(), &Clock::System(),
+                                                       progress::OptionsFromEnvironment([](const char* name) { return std::getenv(name); })));
+    auto outcome = work([&](const build::ProgressBatch& batch) { display.Update(batch); });
+    display.Finish();
+    return outcome;
+  }
+
  public:
   explicit BuildCommand(const BuildOptions& options) : options_(options) {}
 
-  absl::Status Run(const ConnectOptions& connect, daemon::StopSignal& signal) {
+  // The exit code.
+  absl::StatusOr<int> Run(const ConnectOptions& connect, daemon::StopSignal& signal) {
     RETURN_IF_ERROR(Prepare());
-    ASSIGN_OR_RETURN(const auto connection, Connect(connect));
     ASSIGN_OR_RETURN(const auto attachables, Attachables::Create(std::move(offers_)));
+    ASSIGN_OR_RETURN(const auto connection, Connect(connect));
     if (context_.upload) {
       (*request_.mutable_frontendattrs())["context"] = attachables->AddUpload(std::move(context_.upload));
     }
     const InterruptWatch interrupt(signal);
-    ASSIGN_OR_RETURN(const SolveOutcome outcome, SolveShown(*connection, *attachables, interrupt.token()));
+    if (!call_.name.empty()) {
+      ASSIGN_OR_RETURN(const auto answer, Shown([&](const auto& on_progress) {
+                         return Ask(call_, *connection, request_, *attachables, on_progress, interrupt.token());
+                       }));
+      return PrintAnswer(call_, answer, std::cout);
+    }
+    ASSIGN_OR_RETURN(const SolveOutcome outcome,
+                     Shown([&](const auto& on_progress) { return Solve(*connection, request_, *attachables, on_progress, interrupt.token()); }));
     RETURN_IF_ERROR(layouts_.NameResults(outcome.exporter_response));
-    return WriteResults(options_, outcome, request_.ref());
+    RETURN_IF_ERROR(WriteResults(options_, outcome, request_.ref()));
+    return 0;
   }
 
  private:
   absl::Status Prepare() {
     ASSIGN_OR_RETURN(mode_, progress::ParseMode(options_.progress));
+    ASSIGN_OR_RETURN(call_, ParseCall(options_.check ? "check" : options_.call));
     ASSIGN_OR_RETURN(const std::vector<OutputSpec> outputs, CollectOutputs(options_));
     ASSIGN_OR_RETURN(request_, MakeRequest(options_, outputs));
     request_.set_ref(RandomId());
@@ -140,25 +164,15 @@ class BuildCommand {
     request_.mutable_frontendattrs()->insert(context_.attrs.begin(), context_.attrs.end());
     RETURN_IF_ERROR(layouts_.AddCaches(*request_.mutable_cache()));
     ASSIGN_OR_RETURN(offers_, Offers(options_, context_, outputs, layouts_));
-    if (outputs.empty() && !options_.quiet) {
+    if (outputs.empty() && !options_.quiet && call_.name.empty()) {
       std::cerr << "WARNING: No output specified: the result only remains in the build cache. Use --output, --push or --load.\n";
     }
     return absl::OkStatus();
   }
 
-  absl::StatusOr<SolveOutcome> SolveShown(Connection& connection, Attachables& attachables, const CancelToken& cancel) {
-    const auto output = progress::NewFdOutput(STDERR_FILENO);
-    const progress::Mode mode = DisplayMode(mode_, options_.quiet);
-    progress::LiveDisplay display(progress::NewDisplay(mode, output.get(), &Clock::System(),
-                                                       progress::OptionsFromEnvironment([](const char* name) { return std::getenv(name); })));
-    auto outcome = Solve(
-        connection, request_, attachables, [&](const build::ProgressBatch& batch) { display.Update(batch); }, cancel);
-    display.Finish();
-    return outcome;
-  }
-
   const BuildOptions& options_;
   progress::Mode mode_ = progress::Mode::kAuto;
+  Call call_;
   control::SolveRequest request_;
   BuildContext context_;
   LayoutUses layouts_;
@@ -169,12 +183,12 @@ class BuildCommand {
 
 int RunBuild(const BuildOptions& options, const ConnectOptions& connect) {
   daemon::StopSignal signal;
-  const absl::Status status = BuildCommand(options).Run(connect, signal);
-  if (status.ok()) {
-    return 0;
+  const absl::StatusOr<int> code = BuildCommand(options).Run(connect, signal);
+  if (code.ok()) {
+    return *code;
   }
-  std::cerr << FormatFailure(status);
-  return absl::IsCancelled(status) ? kInterrupted : kFailed;
+  std::cerr << FormatFailure(code.status());
+  return absl::IsCancelled(code.status()) ? kInterrupted : kFailed;
 }
 
 }  // namespace cachalot::client

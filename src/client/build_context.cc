@@ -1,6 +1,5 @@
 #include "client/build_context.h"
 
-#include <stdlib.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -174,22 +173,6 @@ absl::Status AddNamedContext(const std::string& text, BuildContext& context) {
 }
 
 }  // namespace
-
-absl::StatusOr<TemporaryDirectory> TemporaryDirectory::Create() {
-  std::error_code error;
-  std::string path = (fs::temp_directory_path(error) / "cachalot-context-XXXXXX").string();
-  if (error || mkdtemp(path.data()) == nullptr) {
-    return ErrnoError(absl::StrCat("creating ", path));
-  }
-  return TemporaryDirectory(path);
-}
-
-TemporaryDirectory::~TemporaryDirectory() {
-  if (!path_.empty()) {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-}
 
 bool IsRemoteContext(absl::string_view text) {
   for (const char* prefix : {"http://", "https://", "git://", "ssh://", "git@", "github.com/"}) {

@@ -2,32 +2,15 @@
 #pragma once
 
 #include <map>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "client/attach/attachables.h"
 #include "client/build_options.h"
+#include "client/temporary_directory.h"
 
 namespace cachalot::client {
-
-// A directory that goes with its object.
-class TemporaryDirectory {
- public:
-  static absl::StatusOr<TemporaryDirectory> Create();
-  explicit TemporaryDirectory(std::string path) : path_(std::move(path)) {}
-  TemporaryDirectory(TemporaryDirectory&& other) noexcept : path_(std::exchange(other.path_, "")) {}
-  TemporaryDirectory& operator=(TemporaryDirectory&& other) noexcept {
-    std::swap(path_, other.path_);
-    return *this;
-  }
-  ~TemporaryDirectory();
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 // The context of one build, as the session and the frontend's options want it.
 struct BuildContext {

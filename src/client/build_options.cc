@@ -1,13 +1,20 @@
 #include "client/build_options.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "base/status_macros.h"
+#include "base/value_of.h"
+#include "build/attest.h"
 #include "daemon/config_values.h"
+#include "oci/platform.h"
+#include "oci/reference.h"
 
 namespace cachalot::client {
 
@@ -111,29 +118,45 @@ void AddCaching(const BuildOptions& options, Attrs& attrs) {
   if (options.pull) attrs["image-resolve-mode"] = "pull";
 }
 
+// "type=KIND,name=value,..."; `flag` is how the user wrote it.
+absl::Status AddAttestation(const std::string& flag, const std::string& text, Attrs& attrs) {
+  ASSIGN_OR_RETURN(const auto fields, ParseFields(text));
+  std::string type;
+  bool disabled = false;
+  std::vector<std::string> rest;
+  for (const Field& field : fields) {
+    if (!field.value.has_value())
+      return absl::InvalidArgumentError(absl::StrCat("invalid value \"", field.key, "\" in ", flag, ": expected name=value"));
+    if (field.key == "type") {
+      type = *field.value;
+    } else if (field.key == "disabled") {
+      if (!absl::SimpleAtob(*field.value, &disabled)) {
+        return absl::InvalidArgumentError(absl::StrCat("invalid value \"", *field.value, "\" of disabled in ", flag));
+      }
+    } else {
+      rest.push_back(absl::StrCat(field.key, "=", *field.value));
+    }
+  }
+  if (type.empty()) return absl::InvalidArgumentError(absl::StrCat("attestation type not specified: ", flag));
+  if (!disabled) attrs[absl::StrCat("attest:", type)] = absl::StrJoin(rest, ",");
+  return absl::OkStatus();
+}
+
 // --provenance and --sbom are true, false or attributes; --attest has them in full.
 absl::Status AddAttestations(const BuildOptions& options, Attrs& attrs) {
-  const auto add = [&](const std::string& type, const std::string& value) {
-    if (value == "false" || value == "0") return;
-    attrs[absl::StrCat("attest:", type)] = value == "true" || value == "1" ? "" : value;
+  const auto add = [&attrs](const std::string& type, const std::string& value) {
+    const std::string flag = absl::StrCat("--", type, "=", value);
+    bool wanted = false;
+    if (absl::SimpleAtob(value, &wanted)) return AddAttestation(flag, absl::StrCat("type=", type, ",disabled=", wanted ? "false" : "true"), attrs);
+    return AddAttestation(flag, absl::StrCat("type=", type, ",", value), attrs);
   };
-  if (options.provenance.has_value()) add("provenance", *options.provenance);
-  if (options.sbom.has_value()) add("sbom", *options.sbom);
+  if (options.provenance.has_value()) RETURN_IF_ERROR(add("provenance", *options.provenance));
+  if (options.sbom.has_value()) RETURN_IF_ERROR(add("sbom", *options.sbom));
   for (const std::string& text : options.attestations) {
-    ASSIGN_OR_RETURN(const auto fields, ParseFields(text));
-    std::string type;
-    std::vector<std::string> rest;
-    for (const Field& field : fields) {
-      if (field.key == "type") {
-        type = field.value.value_or("");
-      } else {
-        rest.push_back(absl::StrCat(field.key, "=", field.value.value_or("")));
-      }
-    }
-    if (type.empty()) return absl::InvalidArgumentError(absl::StrCat("attestation type not specified: ", text));
-    attrs[absl::StrCat("attest:", type)] = absl::StrJoin(rest, ",");
+    RETURN_IF_ERROR(AddAttestation(absl::StrCat("--attest=", text), text, attrs));
   }
-  return absl::OkStatus();
+  // The daemon would say the same, after the build.
+  return build::ParseAttestRequest({attrs.begin(), attrs.end()}).status();
 }
 
 absl::Status AddCaches(const std::vector<std::string>& texts, google::protobuf::RepeatedPtrField<control::CacheOptionsEntry>& entries) {
@@ -147,6 +170,19 @@ absl::Status AddCaches(const std::vector<std::string>& texts, google::protobuf::
 }
 
 bool MayPush(const OutputSpec& output) { return output.type == "image"; }
+
+bool IsImage(const OutputSpec& output) { return output.type == "image" || output.type == "oci" || output.type == "docker"; }
+
+absl::Status CheckTag(const std::string& tag) {
+  const absl::StatusOr<oci::Reference> reference = oci::Reference::ParseNormalized(tag);
+  if (!reference.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat("invalid tag \"", tag, "\": ", std::string(reference.status().message())));
+  }
+  if (!reference->digest.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("invalid tag \"", tag, "\": refusing to create a tag with a digest reference"));
+  }
+  return absl::OkStatus();
+}
 
 }  // namespace
 
@@ -253,14 +289,41 @@ absl::StatusOr<SshAgent> ParseSsh(const std::string& text) {
   if (pair.value.has_value()) {
     ASSIGN_OR_RETURN(const auto parts, SplitCsv(*pair.value));
     for (const std::string& part : parts) {
-      if (part == "raw=true") {
-        agent.raw = true;
-      } else if (part != "raw=false") {
-        agent.socket = part;
+      const Pair option = SplitPair(part);
+      if (option.name != "raw" || !option.value.has_value()) {
+        if (!part.empty()) agent.paths.push_back(part);
+      } else if (!absl::SimpleAtob(*option.value, &agent.raw)) {
+        return absl::InvalidArgumentError(absl::StrCat("invalid value \"", *option.value, "\" of raw in --ssh ", text));
       }
     }
   }
   return agent;
+}
+
+// Types, each with a platform perhaps, in front of the name: "manifest[linux/amd64],index:name=value".
+absl::StatusOr<std::map<std::string, std::string>> ParseAnnotation(const std::string& text) {
+  const Pair pair = SplitPair(text);
+  if (pair.name.empty() || !pair.value.has_value()) {
+    return absl::InvalidArgumentError(absl::StrCat("invalid annotation \"", text, "\", expected key=value"));
+  }
+  const std::size_t colon = pair.name.find(':');
+  if (colon == std::string::npos) return std::map<std::string, std::string>{{absl::StrCat("annotation.", pair.name), *pair.value}};
+  const std::string name = pair.name.substr(colon + 1);
+  if (name.empty()) return absl::InvalidArgumentError(absl::StrCat("invalid annotation \"", text, "\", expected key=value"));
+  std::map<std::string, std::string> attrs;
+  for (const absl::string_view place : absl::StrSplit(absl::string_view(pair.name).substr(0, colon), ',')) {
+    const std::size_t bracket = place.find('[');
+    const absl::string_view type = place.substr(0, bracket);
+    if (type != "index" && type != "index-descriptor" && type != "manifest" && type != "manifest-descriptor") {
+      return absl::InvalidArgumentError(absl::StrCat("unknown annotation type \"", type, "\" in --annotation ", text));
+    }
+    if (bracket != absl::string_view::npos) {
+      if (place.back() != ']') return absl::InvalidArgumentError(absl::StrCat("invalid annotation type \"", place, "\": the bracket is not closed"));
+      RETURN_IF_ERROR(oci::ParsePlatform(place.substr(bracket + 1, place.size() - bracket - 2)).status());
+    }
+    attrs[absl::StrCat("annotation-", place, ".", name)] = *pair.value;
+  }
+  return attrs;
 }
 
 absl::StatusOr<std::int64_t> ParseSize(const std::string& text) {
@@ -278,14 +341,10 @@ absl::StatusOr<std::vector<OutputSpec>> CollectOutputs(const BuildOptions& optio
     outputs.push_back(std::move(output));
   }
   if (options.push) {
-    bool found = false;
+    if (std::none_of(outputs.begin(), outputs.end(), MayPush)) outputs.push_back({"image", {}, ""});
     for (OutputSpec& output : outputs) {
-      if (MayPush(output)) {
-        output.attrs["push"] = "true";
-        found = true;
-      }
+      if (MayPush(output)) output.attrs["push"] = "true";
     }
-    if (!found) outputs.push_back({"image", {{"push", "true"}}, ""});
   }
   if (options.load) {
     outputs.push_back({"docker", {}, ""});
@@ -293,21 +352,21 @@ absl::StatusOr<std::vector<OutputSpec>> CollectOutputs(const BuildOptions& optio
   if (outputs.empty() && !options.tags.empty()) {
     outputs.push_back({"image", {}, ""});
   }
+  for (const std::string& tag : options.tags) {
+    RETURN_IF_ERROR(CheckTag(tag));
+  }
+  std::map<std::string, std::string> annotations;
+  for (const std::string& text : options.annotations) {
+    ASSIGN_OR_RETURN(const auto parsed, ParseAnnotation(text));
+    annotations.insert(parsed.begin(), parsed.end());
+  }
   for (OutputSpec& output : outputs) {
-    const bool named = output.type == "image" || output.type == "oci" || output.type == "docker";
-    if (named && !options.tags.empty()) output.attrs.emplace("name", absl::StrJoin(options.tags, ","));
-    if (output.attrs.count("push") > 0 && output.attrs["push"] == "true" && output.attrs.count("name") == 0) {
+    if (IsImage(output) && !options.tags.empty()) output.attrs.emplace("name", absl::StrJoin(options.tags, ","));
+    if (ValueOf(output.attrs, "push") == "true" && ValueOf(output.attrs, "name").empty()) {
       return absl::InvalidArgumentError("tag is needed when pushing to registry");
     }
-    if (output.type == "image" || output.type == "oci") {
-      for (const std::string& annotation : options.annotations) {
-        const Pair pair = SplitPair(annotation);
-        const std::size_t colon = pair.name.find(':');
-        const bool typed = colon != std::string::npos;
-        output.attrs[absl::StrCat("annotation", typed ? "-" : "", typed ? pair.name.substr(0, colon) : "", ".",
-                                  typed ? pair.name.substr(colon + 1) : pair.name)] = pair.value.value_or("");
-      }
-    }
+    if (output.type != "image" && output.type != "oci") continue;
+    for (const auto& [name, value] : annotations) output.attrs[name] = value;
   }
   return outputs;
 }
@@ -322,7 +381,11 @@ absl::StatusOr<control::SolveRequest> MakeRequest(const BuildOptions& options, c
     const Pair pair = SplitPair(label);
     attrs[absl::StrCat("label:", pair.name)] = pair.value.value_or("");
   }
-  if (!options.platforms.empty()) attrs["platform"] = absl::StrJoin(options.platforms, ",");
+  const std::string platforms = absl::StrJoin(options.platforms, ",");
+  for (const absl::string_view platform : absl::StrSplit(platforms, ',', absl::SkipEmpty())) {
+    RETURN_IF_ERROR(oci::ParsePlatform(platform).status());
+  }
+  if (!platforms.empty()) attrs["platform"] = platforms;
   AddCaching(options, attrs);
   RETURN_IF_ERROR(AddHosts(options, attrs));
   RETURN_IF_ERROR(AddLimits(options, request));

@@ -20,7 +20,8 @@ struct BuildOptions {
   std::vector<std::string> secrets, ssh, outputs, platforms, cache_from, cache_to, no_cache_filter, attestations;
   std::optional<std::string> provenance, sbom;
   std::string network, shm_size, cgroup_parent, progress = "auto", metadata_file, iid_file;
-  bool push = false, load = false, no_cache = false, pull = false, quiet = false;
+  std::string call = "build";  // client/call.h
+  bool push = false, load = false, no_cache = false, pull = false, quiet = false, check = false;
 };
 
 // "key=value,key=value" with CSV quoting; keys in lower case. A field without "=" has its name as key and no value.
@@ -39,17 +40,19 @@ struct OutputSpec {
 absl::StatusOr<OutputSpec> ParseOutput(const std::string& text);
 // --cache-from and --cache-to: fields, or just a reference (type registry).
 absl::StatusOr<std::pair<std::string, std::map<std::string, std::string>>> ParseCache(const std::string& text);
-// --secret id=..,src=..|env=..[,type=file|env] and --ssh default|id[=socket].
+// --secret id=..,src=..|env=..[,type=file|env] and --ssh default|id[=socket|key,key][,raw=true].
 absl::StatusOr<SecretSource> ParseSecret(const std::string& text);
 absl::StatusOr<SshAgent> ParseSsh(const std::string& text);
+// --annotation [TYPE[PLATFORM],...:]NAME=VALUE: the exporter's attributes that say the same.
+absl::StatusOr<std::map<std::string, std::string>> ParseAnnotation(const std::string& text);
 
 // "64m", "1gb", "4096": bytes.
 absl::StatusOr<std::int64_t> ParseSize(const std::string& text);
 
-// The outputs that the options ask for: --output, --push and --load together with the tags.
+// The outputs that the options ask for: --output, --push and --load together with the tags and annotations, which are checked here.
 absl::StatusOr<std::vector<OutputSpec>> CollectOutputs(const BuildOptions& options);
 
-// The frontend's options, exporters, caches and entitlements; all but what comes from the context.
+// The frontend's options, exporters, caches and entitlements; all but what comes from the context. Errors name the flag or its value.
 absl::StatusOr<moby::buildkit::v1::SolveRequest> MakeRequest(const BuildOptions& options, const std::vector<OutputSpec>& outputs);
 
 }  // namespace cachalot::client

@@ -4,10 +4,12 @@
 #include <cstdint>
 #include <string>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
+#include "base/filter.h"
 #include "base/status_macros.h"
 #include "buildkit/control.grpc.pb.h"
 #include "client/build_options.h"
@@ -59,6 +61,31 @@ void PrintRecord(const control::UsageRecord& record) {
   absl::PrintF("Type:\t\t%s\n\n", record.recordtype());
 }
 
+// Filters as docker writes them ("type=regular", "id=abc", "until=24h") or as buildctl does ("type==regular", "id~=^abc"). A record must
+// pass them all: one filter of the protocol. An age goes to `age`.
+absl::Status AddFilters(const std::vector<std::string>& texts, google::protobuf::RepeatedPtrField<std::string>* filters, std::string& age) {
+  std::vector<std::string> selectors;
+  for (const std::string& text : texts) {
+    const std::size_t equal = text.find('=');
+    const std::string name = text.substr(0, equal);
+    if (name.empty()) return absl::InvalidArgumentError(absl::StrCat("invalid filter \"", text, "\": expected name=value"));
+    if (equal == std::string::npos) {
+      selectors.push_back(text);  // the field is there
+    } else if (name == "until" || name == "unused-for") {
+      age = text.substr(equal + 1);
+    } else if (name.back() == '!' || name.back() == '~' || absl::StartsWith(text.substr(equal), "==")) {
+      selectors.push_back(text);
+    } else {
+      selectors.push_back(absl::StrCat(name, name == "id" ? "~=" : "==", text.substr(equal + 1)));
+    }
+  }
+  if (selectors.empty()) return absl::OkStatus();
+  std::string joined = absl::StrJoin(selectors, ",");
+  RETURN_IF_ERROR(Filter::Parse({joined}).status());
+  filters->Add(std::move(joined));
+  return absl::OkStatus();
+}
+
 absl::Status SetBytes(const std::string& text, std::int64_t& target) {
   if (!text.empty()) {
     ASSIGN_OR_RETURN(target, ParseSize(text));
@@ -68,9 +95,10 @@ absl::Status SetBytes(const std::string& text, std::int64_t& target) {
 
 absl::StatusOr<control::PruneRequest> MakePrune(const PruneOptions& options) {
   control::PruneRequest request;
-  request.mutable_filter()->Add(options.filters.begin(), options.filters.end());
+  std::string keep_duration = options.keep_duration;
+  RETURN_IF_ERROR(AddFilters(options.filters, request.mutable_filter(), keep_duration));
   request.set_all(options.all);
-  ASSIGN_OR_RETURN(const absl::Duration keep, daemon::ParseDuration(options.keep_duration));
+  ASSIGN_OR_RETURN(const absl::Duration keep, daemon::ParseDuration(keep_duration));
   request.set_keepduration(absl::ToInt64Nanoseconds(keep));
   std::int64_t reserved = 0, max_used = 0, min_free = 0;
   RETURN_IF_ERROR(SetBytes(options.reserved_space, reserved));
@@ -96,10 +124,13 @@ std::string FormatSize(std::int64_t bytes) {
 }
 
 absl::Status ShowDiskUsage(const DiskUsageOptions& options, const ConnectOptions& connect) {
+  control::DiskUsageRequest request;
+  std::string age;
+  RETURN_IF_ERROR(AddFilters(options.filters, request.mutable_filter(), age));
+  ASSIGN_OR_RETURN(const absl::Duration unused_for, daemon::ParseDuration(age));
+  request.set_agelimit(absl::ToInt64Nanoseconds(unused_for));
   ASSIGN_OR_RETURN(const auto connection, Connect(connect));
   const auto stub = control::Control::NewStub(connection->channel());
-  control::DiskUsageRequest request;
-  request.mutable_filter()->Add(options.filters.begin(), options.filters.end());
   control::DiskUsageResponse response;
   grpc::ClientContext context;
   RETURN_IF_ERROR(daemon::FromGrpcStatus(stub->DiskUsage(&context, request, &response)));

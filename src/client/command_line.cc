@@ -3,7 +3,9 @@
 #include <CLI/CLI.hpp>
 #include <iostream>
 
+#include "absl/strings/str_cat.h"
 #include "base/log.h"
+#include "base/suggest.h"
 #include "client/build_command.h"
 #include "client/cache_commands.h"
 #include "daemon/version.h"
@@ -37,7 +39,7 @@ void AddStepFlags(CLI::App& app, BuildOptions& build) {
   app.add_option("--network", build.network, "networking mode for RUN instructions: default, host, none");
   AddList(app, "--secret", build.secrets, "secret to expose to the build (id=mysecret[,src=/local/secret][,env=NAME])");
   app.add_option("--shm-size", build.shm_size, "size of /dev/shm");
-  AddList(app, "--ssh", build.ssh, "SSH agent socket to expose to the build (default|id[=socket])");
+  AddList(app, "--ssh", build.ssh, "SSH agent socket or keys to expose to the build (default|id[=socket|key[,key]])");
   AddList(app, "--ulimit", build.ulimits, "ulimit options (nofile=1024:2048)");
 }
 
@@ -61,6 +63,8 @@ void AddBuildFlags(CLI::App& app, BuildOptions& build) {
   AddList(app, "--build-context", build.build_contexts, "additional build contexts (name=path)");
   AddList(app, "--cache-from", build.cache_from, "external cache sources (user/app:cache, type=local,src=path/to/dir)");
   AddList(app, "--cache-to", build.cache_to, "cache export destinations (user/app:cache, type=local,dest=path/to/dir)");
+  app.add_option("--call", build.call, "ask the frontend instead of building: check, outline, targets (NAME[,format=json])");
+  app.add_flag("--check", build.check, "the same as --call=check");
   app.add_option("-f,--file", build.dockerfile, "name of the Dockerfile (default: PATH/Dockerfile; -: stdin)");
   app.add_flag("--no-cache", build.no_cache, "do not use cache when building the image");
   AddList(app, "--no-cache-filter", build.no_cache_filter, "do not cache these stages");
@@ -75,13 +79,19 @@ void AddBuildFlags(CLI::App& app, BuildOptions& build) {
 
 void AddPruneFlags(CLI::App& app, PruneOptions& prune, bool& force) {
   app.add_flag("-a,--all", prune.all, "include internal and frontend records");
-  AddList(app, "--filter", prune.filters, "which records (until=24h, type==source.local, ...)");
+  AddList(app, "--filter", prune.filters, "which records (until=24h, type=regular, id=..., shared, ...); all must pass");
   app.add_flag("-f,--force", force, "accepted: there is no prompt");
   app.add_option("--keep-duration", prune.keep_duration, "keep what was used within this time");
   app.add_option("--keep-storage,--reserved-space", prune.reserved_space, "disk space always allowed to keep for cache");
   app.add_option("--max-used-space", prune.max_used_space, "maximum disk space allowed for cache");
   app.add_option("--min-free-space", prune.min_free_space, "target amount of free disk space after pruning");
   app.add_flag("-v,--verbose", prune.verbose, "a more verbose output");
+}
+
+int ReportUnknownCommand(const std::string& name) {
+  const absl::Status status = absl::InvalidArgumentError(absl::StrCat("unknown command \"", name, "\""));
+  std::cerr << "ERROR: " << WithSuggestion(status, name, {"build", "du", "prune"}).message() << "\n";
+  return kUsageError;
 }
 
 int Report(const absl::Status& status) {
@@ -114,6 +124,10 @@ int RunCommandLine(int argc, const char* const* argv) {
   app.require_subcommand(0, 1);
   try {
     app.parse(argc, argv);
+  } catch (const CLI::ExtrasError&) {
+    if (app.get_subcommands().empty()) return ReportUnknownCommand(app.remaining().front());
+    std::cerr << "ERROR: cachalot " << app.get_subcommands().front()->get_name() << ": unexpected argument " << app.remaining(true).front() << "\n";
+    return kUsageError;
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kUsageError;
   }
@@ -125,8 +139,8 @@ int RunCommandLine(int argc, const char* const* argv) {
   if (build_command.parsed()) return RunBuild(build, connect);
   if (usage_command.parsed()) return Report(ShowDiskUsage(usage, connect));
   if (prune_command.parsed()) return Report(Prune(prune, connect));
-  std::cerr << app.help();
-  return kUsageError;
+  std::cout << app.help();
+  return 0;
 }
 
 }  // namespace cachalot::client

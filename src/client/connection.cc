@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <grpcpp/create_channel_posix.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <cstdlib>
@@ -15,6 +16,7 @@
 #include "base/status.h"
 #include "base/status_macros.h"
 #include "build/engine.h"
+#include "client/tls_reason.h"
 #include "daemon/address.h"
 #include "daemon/config.h"
 #include "daemon/server.h"
@@ -99,8 +101,10 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> DialTcp(const std::string& host_p
     if (!options.tls_server_name.empty()) arguments.SetSslTargetNameOverride(options.tls_server_name);
   }
   auto channel = grpc::CreateCustomChannel(host_port, credentials, arguments);
-  if (!channel->WaitForConnected(std::chrono::system_clock::now() + kConnectPatience)) {
-    return absl::UnavailableError(absl::StrCat("no daemon answers at tcp://", host_port));
+  const auto deadline = std::chrono::system_clock::now() + kConnectPatience;
+  for (grpc_connectivity_state state = channel->GetState(true); state != GRPC_CHANNEL_READY; state = channel->GetState(true)) {
+    if (state == GRPC_CHANNEL_TRANSIENT_FAILURE) RETURN_IF_ERROR(FindTlsReason(host_port, options));
+    if (!channel->WaitForStateChange(state, deadline)) return absl::UnavailableError(absl::StrCat("no daemon answers at tcp://", host_port));
   }
   return channel;
 }
@@ -122,10 +126,15 @@ absl::StatusOr<std::unique_ptr<Connection>> Dial(const std::string& text, const 
 }
 
 absl::StatusOr<std::unique_ptr<Connection>> Embed(const std::string& root) {
+  if (geteuid() != 0) {
+    return absl::PermissionDeniedError("an engine in this process needs root; other users name a daemon with --addr or BUILDKIT_HOST");
+  }
   daemon::Settings settings;
   settings.root = root;
   RETURN_IF_ERROR(daemon::LoadConfig(daemon::kDefaultConfigFile, settings));
   if (!root.empty()) settings.root = root;
+  // Whoever runs the engine in his own process and allows something has allowed it on both sides.
+  settings.entitlements = {"network.host", "security.insecure"};
   RETURN_IF_ERROR(daemon::FinishSettings(daemon::kDefaultRoot, daemon::kDefaultAddress, settings));
   auto connection = std::make_unique<EmbeddedConnection>();
   RETURN_IF_ERROR(connection->Start(settings.engine));

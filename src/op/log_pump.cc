@@ -8,8 +8,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
+#include <cstdlib>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "base/status.h"
 #include "base/status_macros.h"
 
@@ -28,13 +31,37 @@ absl::Status OpenPipe(UniqueFd& read, UniqueFd& write) {
   return absl::OkStatus();
 }
 
+// "2MiB", "200KiB", "1.5KiB", "100B".
+std::string FormatBound(std::int64_t bytes) {
+  if (bytes >= 1 << 20) return absl::StrFormat("%gMiB", static_cast<double>(bytes) / (1 << 20));
+  if (bytes >= 1 << 10) return absl::StrFormat("%gKiB", static_cast<double>(bytes) / (1 << 10));
+  return absl::StrCat(bytes, "B");
+}
+
 }  // namespace
+
+LogBounds LogBounds::FromEnvironment(const std::function<const char*(const char*)>& get) {
+  LogBounds bounds;
+  const auto read = [&get](const char* name, std::int64_t& bound) {
+    const char* text = get(name);
+    std::int32_t number = 0;
+    if (text != nullptr && absl::SimpleAtoi(text, &number)) bound = number;
+  };
+  read("BUILDKIT_STEP_LOG_MAX_SIZE", bounds.max_bytes);
+  read("BUILDKIT_STEP_LOG_MAX_SPEED", bounds.max_bytes_per_second);
+  return bounds;
+}
 
 std::string LogLimit::Pass(absl::string_view data, Seconds elapsed) {
   const std::int64_t size = static_cast<std::int64_t>(data.size());
-  const std::int64_t by_speed = static_cast<std::int64_t>(std::ceil(elapsed.count())) * kMaxBytesPerSecond;
-  const std::int64_t bound = std::min(by_speed, kMaxBytes);
-  const std::int64_t passed = std::clamp<std::int64_t>(bound - total_, 0, size);
+  std::int64_t bound = bounds_.max_bytes;
+  bool too_fast = false;
+  if (bound >= 0 && bounds_.max_bytes_per_second >= 0) {
+    const std::int64_t by_speed = static_cast<std::int64_t>(std::ceil(elapsed.count())) * bounds_.max_bytes_per_second;
+    too_fast = by_speed <= bound;
+    bound = std::min(bound, by_speed);
+  }
+  const std::int64_t passed = bound < 0 ? size : std::clamp<std::int64_t>(bound - total_, 0, size);
   total_ += size;
   if (passed < size) keeping_ = true;
   if (keeping_) {
@@ -43,7 +70,8 @@ std::string LogLimit::Pass(absl::string_view data, Seconds elapsed) {
   }
   std::string shown(data.substr(0, passed));
   if (passed < size && !clipping_) {
-    absl::StrAppend(&shown, "\n[output clipped, log limit ", by_speed < kMaxBytes ? "200KiB/s" : "2MiB", " reached]\n");
+    absl::StrAppend(&shown, "\n[output clipped, log limit ",
+                    too_fast ? FormatBound(bounds_.max_bytes_per_second) + "/s" : FormatBound(bounds_.max_bytes), " reached]\n");
   }
   clipping_ = passed < size;
   return shown;
@@ -56,7 +84,8 @@ std::string LogLimit::TakeTail() {
 }
 
 absl::StatusOr<std::unique_ptr<LogPump>> LogPump::Start(std::shared_ptr<solver::OpProgress> progress) {
-  auto pump = std::unique_ptr<LogPump>(new LogPump());
+  static const LogBounds bounds = LogBounds::FromEnvironment([](const char* name) { return std::getenv(name); });
+  auto pump = std::unique_ptr<LogPump>(new LogPump(bounds));
   pump->progress_ = std::move(progress);
   RETURN_IF_ERROR(OpenPipe(pump->read_[0], pump->streams_.out));
   RETURN_IF_ERROR(OpenPipe(pump->read_[1], pump->streams_.err));

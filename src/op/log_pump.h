@@ -2,6 +2,8 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -13,12 +15,23 @@
 
 namespace cachalot::op {
 
-// One output stream with its limits: a size, and a speed that grows the size allowed by the second. When they are reached the
-// output is clipped, with a note; the last 256 KiB are kept for the case that the step fails.
+// How much of a step's output is shown, for each of its two streams.
+struct LogBounds {
+  std::int64_t max_bytes = 2 << 20;               // -1: no bound at all, whatever the speed
+  std::int64_t max_bytes_per_second = 200 << 10;  // -1: any speed
+
+  // From buildkitd's variables BUILDKIT_STEP_LOG_MAX_SIZE and BUILDKIT_STEP_LOG_MAX_SPEED; what is no number of 32 bits is ignored.
+  // `get` returns the value of a variable, or null.
+  static LogBounds FromEnvironment(const std::function<const char*(const char*)>& get);
+};
+
+// One output stream and its bounds. When they are reached the output is clipped, with a note; the last 256 KiB are kept for the
+// case that the step fails.
 class LogLimit {
  public:
   using Seconds = std::chrono::duration<double>;
-  static constexpr std::int64_t kMaxBytes = 2 << 20, kMaxBytesPerSecond = 200 << 10;
+
+  explicit LogLimit(LogBounds bounds) : bounds_(bounds) {}
 
   // What to show of `data` (and of the note), `elapsed` after the start.
   std::string Pass(absl::string_view data, Seconds elapsed);
@@ -26,6 +39,7 @@ class LogLimit {
   std::string TakeTail();
 
  private:
+  const LogBounds bounds_;
   std::int64_t total_ = 0;
   bool clipping_ = false, keeping_ = false;
   std::string tail_;
@@ -42,7 +56,7 @@ class LogPump {
   void Finish(bool failed);
 
  private:
-  LogPump() = default;
+  explicit LogPump(LogBounds bounds) : limits_{LogLimit(bounds), LogLimit(bounds)} {}
   void Loop();
   bool ReadOne(int stream);
 

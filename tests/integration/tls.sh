@@ -28,4 +28,17 @@ echo 'RUN echo over TLS > /result' >> "$work/context/Dockerfile"
 "$docker" buildx --builder known build --output "$work/out" "$work/context" >"$work/known.log" 2>&1 || { cat "$work/known.log"; fail "a known client"; }
 [ "$(cat "$work/out/result")" = "over TLS" ] || fail "a wrong result"
 ! timeout 20 "$docker" buildx --builder stranger build "$work/context" >"$work/stranger.log" 2>&1 || fail "a stranger was let in"
+
+# refused TEXT FLAG...: our own client says why it does not get in.
+refused() {
+  local text=$1; shift
+  ! "$CACHALOT_BIN/cachalot" --addr "tcp://127.0.0.1:$port" "$@" du >"$work/refused.log" 2>&1 || fail "let in: $*"
+  expect "$text" "$work/refused.log"
+}
+refused "refuses the client's certificate ($work/theirs-client.pem)" \
+  --tlscacert "$work/ours.pem" --tlscert "$work/theirs-client.pem" --tlskey "$work/theirs-client.key"
+refused "none was given with --tlscert" --tlscacert "$work/ours.pem"
+refused "is not trusted" --tlscacert "$work/theirs.pem" --tlscert "$work/ours-client.pem" --tlskey "$work/ours-client.key"
+refused "is not trusted" --tlscacert "$work/ours.pem" --tlsservername elsewhere --tlscert "$work/ours-client.pem" --tlskey "$work/ours-client.key"
+refused "does not speak gRPC without TLS"
 ! curl -fsk --max-time 5 "https://127.0.0.1:$port/" >/dev/null 2>&1 || fail "a client without a certificate was let in"

@@ -16,6 +16,8 @@
 #include "base/unique_fd.h"
 #include "buildkit/auth.pb.h"
 #include "client/attach/attachables.h"
+#include "os/process.h"
+#include "os/run.h"
 #include "os/scratch_testing.h"
 #include "session/session.h"
 #include "store/local_blobs.h"
@@ -181,7 +183,7 @@ void RunEcho(int listener) {
 TEST_F(AttachTest, ForwardsSshAgents) {
   const UniqueFd listener(ConnectTo(scratch_ / "agent", /*listening=*/true));
   std::thread echo([&] { RunEcho(listener.get()); });
-  options_.ssh_agents = {{"raw", scratch_ / "agent", true}, {"", scratch_ / "agent", false}};
+  options_.ssh_agents = {{"raw", {scratch_ / "agent"}, true}, {"", {scratch_ / "agent"}, false}};
   Attach();
   EXPECT_TRUE(session_->CheckSshAgent("raw", CancelToken()).ok());
   EXPECT_TRUE(session_->CheckSshAgent("", CancelToken()).ok());
@@ -214,6 +216,39 @@ TEST_F(AttachTest, ForwardsSshAgents) {
   EXPECT_FALSE(fs::exists(path));
   shutdown(listener.get(), SHUT_RDWR);
   echo.join();
+}
+
+TEST_F(AttachTest, ForwardsKeysOfFiles) {
+  if (!os::FindProgram("ssh-keygen").ok()) GTEST_SKIP() << "needs ssh-keygen";
+  const auto make_key = [&](const std::string& name, const std::string& passphrase) {
+    os::Command command;
+    command.argv = {"ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-C", name, "-f", scratch_ / name};
+    const auto made = os::Run(std::move(command), {}, CancelToken());
+    ASSERT_TRUE(made.ok() && made->exit.code == 0);
+  };
+  make_key("one", "");
+  make_key("two", "");
+  make_key("locked", "a passphrase");
+  ASSERT_EQ(chmod(std::string(scratch_ / "one").c_str(), 0644), 0);
+  options_.ssh_agents = {{"", {scratch_ / "one", scratch_ / "two"}, false}};
+  Attach();
+  auto socket = session_->ForwardSsh("", getuid(), getgid(), 0600);
+  ASSERT_TRUE(socket.ok()) << socket.status();
+  os::Command list;
+  list.argv = {"ssh-add", "-L"};
+  list.env = {"SSH_AUTH_SOCK=" + (*socket)->path(), "PATH=/usr/bin:/bin"};
+  const auto listed = os::Run(std::move(list), {}, CancelToken());
+  ASSERT_TRUE(listed.ok()) << listed.status();
+  EXPECT_EQ(listed->out, Read(scratch_ / "one.pub") + Read(scratch_ / "two.pub"));
+
+  const auto error = [&](std::vector<std::string> paths, bool raw) {
+    options_.ssh_agents = {{"x", std::move(paths), raw}};
+    return std::string(Attachables::Create(options_).status().message());
+  };
+  EXPECT_THAT(error({scratch_ / "locked"}, false), HasSubstr("locked is no private key that can be used without a passphrase"));
+  EXPECT_THAT(error({scratch_ / "one.pub"}, false), HasSubstr("one.pub is no private key"));
+  EXPECT_THAT(error({scratch_ / "none"}, false), HasSubstr("none: no such file or directory"));
+  EXPECT_THAT(error({scratch_ / "one"}, true), HasSubstr("raw mode only supported with socket paths"));
 }
 
 TEST_F(AttachTest, WritesOutputFiles) {

@@ -21,9 +21,11 @@ struct SecretSource {
   std::string id, file, env;
 };
 
-// An agent behind a unix socket; empty: $SSH_AUTH_SOCK. Only listing keys and signing get through, unless `raw`.
+// An agent behind a unix socket, or one that holds the keys of files; without paths: $SSH_AUTH_SOCK. Only listing keys and signing
+// get through, unless `raw`, which needs a socket.
 struct SshAgent {
-  std::string id = "default", socket;
+  std::string id = "default";
+  std::vector<std::string> paths;  // of one socket, or of key files
   bool raw = false;
 };
 

@@ -116,34 +116,52 @@ class GuardedAgent {
 
 }  // namespace
 
+absl::StatusOr<SshAgents::Agent> SshAgents::Open(const SshAgent& wanted) {
+  std::vector<std::string> paths = wanted.paths;
+  if (paths.empty()) {
+    const char* socket = std::getenv("SSH_AUTH_SOCK");
+    if (socket == nullptr || *socket == '\0') {
+      return absl::InvalidArgumentError("invalid empty ssh agent socket: make sure SSH_AUTH_SOCK is set");
+    }
+    paths.emplace_back(socket);
+  }
+  Agent agent;
+  agent.raw = wanted.raw;
+  std::vector<std::string> key_files;
+  for (const std::string& path : paths) {
+    struct stat st {};
+    if (stat(path.c_str(), &st) != 0) return ErrnoError(path);
+    if (!S_ISSOCK(st.st_mode)) {
+      key_files.push_back(path);
+    } else if (paths.size() > 1) {
+      return absl::InvalidArgumentError("only single socket allowed");
+    } else {
+      agent.socket = path;
+    }
+  }
+  if (!key_files.empty()) {
+    if (agent.raw) return absl::InvalidArgumentError("raw mode only supported with socket paths");
+    ASSIGN_OR_RETURN(agent.keys, KeyAgent::Start(key_files));
+    agent.socket = agent.keys->socket();
+  }
+  return agent;
+}
+
 absl::StatusOr<std::unique_ptr<SshAgents>> SshAgents::Create(const std::vector<SshAgent>& agents) {
   auto result = std::make_unique<SshAgents>();
-  for (SshAgent agent : agents) {
-    if (agent.id.empty()) {
-      agent.id = "default";
+  for (const SshAgent& wanted : agents) {
+    const std::string id = wanted.id.empty() ? "default" : wanted.id;
+    if (result->agents_.contains(id)) {
+      return absl::InvalidArgumentError(absl::StrCat("duplicate agent ID \"", id, "\""));
     }
-    if (agent.socket.empty()) {
-      const char* socket = std::getenv("SSH_AUTH_SOCK");
-      if (socket == nullptr || *socket == '\0') {
-        return absl::InvalidArgumentError("invalid empty ssh agent socket: make sure SSH_AUTH_SOCK is set");
-      }
-      agent.socket = socket;
-    }
-    struct stat st {};
-    if (stat(agent.socket.c_str(), &st) != 0) {
-      return ErrnoError(absl::StrCat("ssh agent ", agent.id, ": ", agent.socket));
-    }
-    if (!S_ISSOCK(st.st_mode)) {
-      return absl::UnimplementedError(absl::StrCat("ssh agent ", agent.id, ": ", agent.socket, " is no socket; key files are not supported"));
-    }
-    if (!result->agents_.try_emplace(agent.id, agent).second) {
-      return absl::InvalidArgumentError(absl::StrCat("duplicate agent ID \"", agent.id, "\""));
-    }
+    absl::StatusOr<Agent> agent = Open(wanted);
+    if (!agent.ok()) return Annotate(agent.status(), absl::StrCat("ssh agent ", id));
+    result->agents_.emplace(id, *std::move(agent));
   }
   return result;
 }
 
-absl::StatusOr<const SshAgent*> SshAgents::Find(const std::string& id) const {
+absl::StatusOr<const SshAgents::Agent*> SshAgents::Find(const std::string& id) const {
   const std::string name = id.empty() ? "default" : id;
   const auto found = agents_.find(name);
   if (found == agents_.end()) {
@@ -153,9 +171,10 @@ absl::StatusOr<const SshAgent*> SshAgents::Find(const std::string& id) const {
 }
 
 absl::Status SshAgents::Forward(session::RpcStream& stream) {
-  ASSIGN_OR_RETURN(const SshAgent* agent, Find(session::FindMetadata(stream.metadata(), "buildkit.ssh.id").value_or("")));
+  const std::string id = session::FindMetadata(stream.metadata(), "buildkit.ssh.id").value_or("");
+  ASSIGN_OR_RETURN(const Agent* agent, Find(id));
   auto fd = Connect(agent->socket);
-  RETURN_IF_ERROR(Annotate(fd.status(), absl::StrCat("failed to dial agent ", agent->id)));
+  RETURN_IF_ERROR(Annotate(fd.status(), absl::StrCat("failed to dial agent ", id)));
   return agent->raw ? session::CopySshStream(fd->get(), stream, /*calling_end=*/false) : GuardedAgent(fd->get(), stream).Run();
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "client/attach/attachables.h"
+#include "client/attach/key_agent.h"
 #include "session/rpc/call.h"
 
 namespace cachalot::client {
@@ -18,10 +19,16 @@ class SshAgents {
   void AddHandlers(session::RpcHandlers& handlers);
 
  private:
-  absl::StatusOr<const SshAgent*> Find(const std::string& id) const;
+  struct Agent {
+    std::string socket;
+    bool raw = false;
+    std::unique_ptr<KeyAgent> keys;  // behind the socket, unless the socket is the user's
+  };
+  static absl::StatusOr<Agent> Open(const SshAgent& wanted);
+  absl::StatusOr<const Agent*> Find(const std::string& id) const;
   absl::Status Forward(session::RpcStream& stream);
 
-  std::map<std::string, SshAgent> agents_;
+  std::map<std::string, Agent> agents_;
 };
 
 }  // namespace cachalot::client

@@ -10,8 +10,8 @@ namespace cachalot::client::progress {
 namespace {
 
 constexpr int kTerminalMargin = 10;             // columns of the screen that a terminal leaves free
-constexpr std::size_t kMaxKeptLines = 20'000;   // per step
-constexpr std::size_t kMaxOpenLine = 64 << 10;  // bytes kept of a line that does not end
+constexpr std::size_t kMaxKeptLines = 20'000;   // tty, per step
+constexpr std::size_t kMaxOpenLine = 64 << 10;  // tty: bytes kept of a line
 
 // Seconds since `start`, with fewer digits as they grow.
 std::string FormatOffset(absl::Duration offset) {
@@ -158,15 +158,15 @@ void Trace::OnLog(const solver::LogEvent& event, int width) {
       step->lines.push_back(absl::StrCat(FormatOffset(event.timestamp - start), " "));
     }
     std::string& line = step->lines.back();
-    absl::StrAppend(&line, text.substr(0, kMaxOpenLine - std::min(kMaxOpenLine, line.size())));
+    absl::StrAppend(&line, step->terminal ? text.substr(0, kMaxOpenLine - std::min(kMaxOpenLine, line.size())) : text);
     step->line_open = end == absl::string_view::npos;
     rest.remove_prefix(step->line_open ? rest.size() : end + 1);
   }
-  if (step->lines.size() > kMaxKeptLines) {
+  // Plain prints every line and then forgets it. A screen shows the last ones, and all that is kept only if the step fails.
+  if (step->terminal && step->lines.size() > kMaxKeptLines) {
     const std::size_t excess = step->lines.size() - kMaxKeptLines / 2;
     step->lines.erase(step->lines.begin(), step->lines.begin() + static_cast<std::ptrdiff_t>(excess));
     step->dropped_lines += excess;
-    step->open_printed = 0;
   }
   Changed(step);
 }

@@ -6,6 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "base/suggest.h"
 #include "dockerfile/instructions/values.h"
 #include "dockerfile/shell/quote.h"
 #include "oci/reference.h"

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "base/status_macros.h"
+#include "base/suggest.h"
 #include "base/worker_pool.h"
 #include "dockerfile/compile/checks.h"
 #include "dockerfile/instructions/reader.h"

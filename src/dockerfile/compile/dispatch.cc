@@ -10,6 +10,7 @@
 #include "absl/strings/strip.h"
 #include "base/path.h"
 #include "base/status_macros.h"
+#include "base/suggest.h"
 #include "cachalot/llb/file.h"
 #include "dockerfile/compile/checks.h"
 #include "dockerfile/compile/compiler.h"

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "base/status_macros.h"
+#include "base/suggest.h"
 #include "base/value_of.h"
 #include "dockerfile/compile/checks.h"
 #include "dockerfile/compile/compiler.h"

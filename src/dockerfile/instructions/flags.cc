@@ -3,6 +3,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "base/suggest.h"
 #include "dockerfile/instructions/values.h"
 
 namespace cachalot::dockerfile {

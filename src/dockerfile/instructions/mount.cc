@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "base/status_macros.h"
+#include "base/suggest.h"
 #include "dockerfile/instructions/values.h"
 #include "dockerfile/shell/quote.h"
 

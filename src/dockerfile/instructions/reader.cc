@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "base/status_macros.h"
+#include "base/suggest.h"
 #include "dockerfile/instructions/flags.h"
 #include "dockerfile/instructions/read_one.h"
 #include "dockerfile/instructions/values.h"

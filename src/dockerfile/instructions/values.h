@@ -31,9 +31,4 @@ std::optional<std::int64_t> ParseByteSize(absl::string_view text);
 // The comma-separated fields of one line; fields may be quoted with ", which is doubled inside.
 absl::StatusOr<std::vector<std::string>> ParseCsvLine(absl::string_view line);
 
-// The option nearest to `text` when it looks like a typing error (fewer than three edits); none when `text` is an option.
-std::optional<std::string> Suggest(absl::string_view text, const std::vector<std::string>& options, bool case_sensitive = true);
-// `status` with " (did you mean X?)" behind its message, if there is a suggestion.
-absl::Status WithSuggestion(absl::Status status, absl::string_view text, const std::vector<std::string>& options, bool case_sensitive = true);
-
 }  // namespace cachalot::dockerfile

@@ -219,8 +219,9 @@ class Sender {
         RETURN_IF_ERROR(Send(packet));
       }
     } else {
-      // A file that has vanished or turned into something else is sent empty; the next transfer sees it as it is then.
       const auto fd = os::OpenBeneath(roots_[file.source].get(), file.path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+      if (absl::IsPermissionDenied(fd.status())) return fd.status();
+      // A file that has vanished or turned into something else is sent empty; the next transfer sees it as it is then.
       struct stat st {};
       if (fd.ok() && fstat(fd->get(), &st) == 0 && S_ISREG(st.st_mode)) {
         RETURN_IF_ERROR(SendContent(fd->get(), st.st_size, packet, file.path));

@@ -2,7 +2,9 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/capability.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -289,6 +291,30 @@ TEST_F(TreeTest, SeveralTreesWithExtraFiles) {
 TEST_F(TreeTest, SenderErrorsArrive) {
   const auto stats = ReceiveFrom([&](RpcStream& stream) { return SendTrees(stream, {{.directory = scratch_ / "none"}}); });
   EXPECT_EQ(stats.status().code(), absl::StatusCode::kNotFound);
+}
+
+// Root reads what it likes, unless it gives that up. For the calling thread and those that it starts.
+void ReadAsTheModeSays() {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[2] = {};
+  ASSERT_EQ(syscall(SYS_capget, &header, data), 0);
+  data[0].effective &= ~(1u << CAP_DAC_OVERRIDE | 1u << CAP_DAC_READ_SEARCH);
+  ASSERT_EQ(syscall(SYS_capset, &header, data), 0);
+}
+
+TEST_F(TreeTest, UnreadableFilesAreNamed) {
+  for (const char* name : {".dockerignore", "a/secret"}) {
+    Write(source_ + "/" + name, "text");
+    ASSERT_EQ(chmod((source_ + "/" + name).c_str(), 0), 0);
+    const auto status = ReceiveFrom([this](RpcStream& stream) {
+                          ReadAsTheModeSays();
+                          TreeSource source;
+                          source.directory = source_;
+                          return SendTrees(stream, {source});
+                        }).status();
+    EXPECT_THAT(std::string(status.message()), HasSubstr(absl::StrCat("open ", name, ": permission denied")));
+    fs::remove(source_ + "/" + name);
+  }
 }
 
 TEST_F(TreeTest, RefusesPathsThatEscapeOrJump) {

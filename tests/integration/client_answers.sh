@@ -1,0 +1,57 @@
+#!/bin/bash
+# What the client says without a daemon: every line, help, advice for what was mistyped, refusals before anything runs, answers to questions.
+. "$(dirname "$0")/lib.sh"
+need_root
+cachalot() { "$CACHALOT_BIN/cachalot" "$@"; }
+context=$work/context log=$work/log
+busybox_context "$context"
+base=$(cat "$context/Dockerfile")
+# refused TEXT ARGUMENT...: `cachalot build` refuses these arguments with TEXT, and opens no engine for it.
+refused() {
+  local text=$1; shift
+  ! cachalot build "$@" >"$log" 2>&1 || fail "accepted: $*"
+  expect "$text" "$log"
+  [ ! -e "$CACHALOT_ROOT" ] || fail "an engine was opened for: $*"
+}
+
+cachalot >"$log" 2>"$work/err" || fail "no help without arguments"
+expect 'build an image from a Dockerfile' "$log"
+[ ! -s "$work/err" ] || fail "help on stderr"
+! cachalot buld "$context" >"$log" 2>&1 || fail "an unknown command"
+expect 'unknown command "buld" (did you mean build?)' "$log"
+
+refused 'invalid tag "BAD NAME"' -t 'BAD NAME' "$context"
+refused 'invalid annotation "x", expected key=value' --annotation x "$context"
+refused 'invalid mode "most"' --provenance mode=most "$context"
+refused 'no such file or directory' --ssh "default=$work/no-key" "$context"
+! PATH=/nowhere cachalot build --load -t x "$context" >"$log" 2>&1 || fail "loaded without docker"
+expect '--load needs the docker client' "$log"
+! PATH=/nowhere cachalot build "$context" >"$log" 2>&1 || fail "built without a runtime"
+expect 'crun was not found' "$log"
+echo 'FROM scratch' | setpriv --reuid=65534 --clear-groups "$CACHALOT_BIN/cachalot" build - >"$log" 2>&1 && fail "built as nobody"
+expect 'needs root' "$log"
+
+printf '%s\nFROM busybox\nRUN --network=host seq 1 30000\n' "$base" > "$context/Dockerfile"
+cachalot build --progress plain --allow network.host "$context" >"$log" 2>&1 || fail "$(tail -n 5 "$log")"
+[ "$(grep -cE '^#[0-9]+ [0-9.]+ [0-9]+$' "$log")" = 30000 ] || fail "lines are missing"
+cachalot du --filter type=regular >"$log"
+expect 'Total:' "$log"
+
+printf 'ARG colour=red\nFROM scratch as main\nARG colour\nCOPY x-$colour /\n' > "$context/Dockerfile"
+code=0; cachalot build --check "$context" >"$log" 2>/dev/null || code=$?
+[ "$code" = 1 ] || fail "--check with warnings: exit code $code"
+expect 'Check complete, 1 warning has been found!' "$log"
+expect 'WARNING: FromAsCasing' "$log"
+cachalot build --call=outline,format=json "$context" 2>/dev/null | jq -e '.args[0].value == "red"' >/dev/null || fail "an outline"
+cachalot build --call=targets "$context" 2>/dev/null | grep -q 'main (default)' || fail "targets"
+
+printf '%s\nFROM busybox\nRUN echo begun; sleep 1000\n' "$base" > "$context/Dockerfile"
+mkfifo "$work/output"
+"$CACHALOT_BIN/cachalot" build --progress plain "$context" >"$work/output" 2>&1 & builder=$!
+while read -r line; do
+  echo "$line"
+  [[ $line != *' begun' ]] || kill -INT "$builder"
+done <"$work/output" >"$work/interrupted"
+code=0; wait "$builder" || code=$?
+[ "$code" = 130 ] || fail "interrupted: exit code $code"
+expect 'CANCELED' "$work/interrupted"
