@@ -3,6 +3,11 @@
 #include <algorithm>
 
 namespace cachalot::solver {
+namespace {
+
+constexpr char kCanceled[] = "context canceled";  // clients look for these words at the end of an error
+
+}  // namespace
 
 VertexEvent Announcement(const Vertex& vertex) {
   VertexEvent event;
@@ -29,6 +34,14 @@ void Reporter::Listen(const std::shared_ptr<ProgressSink>& sink, const VertexPtr
 
 void Reporter::Leave(const ProgressSink* sink) {
   std::lock_guard lock(mutex_);
+  for (const Listener& listener : listeners_) {
+    if (listener.sink.get() != sink || !started_) continue;
+    VertexEvent event = Announcement(*listener.vertex);
+    event.started = started_;
+    event.completed = clock_->Now();
+    event.error = kCanceled;
+    listener.sink->OnVertex(std::move(event));
+  }
   std::erase_if(listeners_, [sink](const Listener& listener) { return listener.sink.get() == sink; });
 }
 

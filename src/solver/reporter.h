@@ -19,6 +19,7 @@ class Reporter final : public OpProgress {
 
   // Adds a listener; announces the vertex as started to it if work has begun.
   void Listen(const std::shared_ptr<ProgressSink>& sink, const VertexPtr& vertex);
+  // `sink` hears no more; the work that it has seen begin counts as cancelled to it, though others may wait for it still.
   void Leave(const ProgressSink* sink);
 
   void Started();

@@ -1,0 +1,43 @@
+#include "solver/reporter.h"
+
+#include <gtest/gtest.h>
+
+namespace cachalot::solver {
+namespace {
+
+struct Sink final : ProgressSink {
+  std::vector<VertexEvent> vertexes;
+  void OnVertex(VertexEvent event) override { vertexes.push_back(std::move(event)); }
+  void OnStatus(StatusEvent) override {}
+  void OnLog(LogEvent) override {}
+  void OnWarning(WarningEvent) override {}
+};
+
+TEST(Reporter, WhoLeavesHearsThatTheWorkWasCancelled) {
+  Reporter reporter(&Clock::System());
+  auto vertex = std::make_shared<Vertex>();
+  vertex->digest = "sha256:a";
+  const auto leaves = std::make_shared<Sink>(), stays = std::make_shared<Sink>();
+  reporter.Listen(leaves, vertex);
+  reporter.Listen(stays, vertex);
+  reporter.Started();
+  reporter.Leave(leaves.get());
+  ASSERT_EQ(leaves->vertexes.size(), 2u);
+  EXPECT_EQ(leaves->vertexes[1].error, "context canceled");
+  EXPECT_TRUE(leaves->vertexes[1].completed.has_value());
+  reporter.Completed(absl::OkStatus(), /*cached=*/false);
+  EXPECT_EQ(leaves->vertexes.size(), 2u);
+  ASSERT_EQ(stays->vertexes.size(), 2u);
+  EXPECT_EQ(stays->vertexes[1].error, "");
+}
+
+TEST(Reporter, NothingIsCancelledThatHasNotBegun) {
+  Reporter reporter(&Clock::System());
+  const auto sink = std::make_shared<Sink>();
+  reporter.Listen(sink, std::make_shared<Vertex>());
+  reporter.Leave(sink.get());
+  EXPECT_TRUE(sink->vertexes.empty());
+}
+
+}  // namespace
+}  // namespace cachalot::solver
