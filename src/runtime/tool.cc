@@ -59,7 +59,8 @@ bool Exists(const std::string& path) { return os::Lstat(path).ok(); }
 absl::StatusOr<std::unique_ptr<Tool>> Tool::Find(const std::string& binary, const std::string& root) {
   std::unique_ptr<Tool> tool(new Tool);
   absl::StatusOr<std::string> found = os::FindProgram(binary);
-  if (!found.ok()) return absl::FailedPreconditionError(absl::StrCat(binary, " was not found on PATH: build steps run in it; install the package ", binary));
+  if (!found.ok())
+    return absl::FailedPreconditionError(absl::StrCat(binary, " was not found on PATH: build steps run in it; install the package ", binary));
   tool->binary_ = *found;
   tool->root_ = root;
   tool->is_crun_ = !absl::StrContains(found->substr(found->rfind('/') + 1), "runc");
