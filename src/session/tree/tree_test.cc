@@ -303,17 +303,18 @@ void ReadAsTheModeSays() {
 }
 
 TEST_F(TreeTest, UnreadableFilesAreNamed) {
+  TreeSource source;
+  source.directory = source_;
+  const RpcHandler serve = [&source](RpcStream& stream) {
+    ReadAsTheModeSays();
+    return SendTrees(stream, {source});
+  };
   for (const char* name : {".dockerignore", "a/secret"}) {
-    Write(source_ + "/" + name, "text");
-    ASSERT_EQ(chmod((source_ + "/" + name).c_str(), 0), 0);
-    const auto status = ReceiveFrom([this](RpcStream& stream) {
-                          ReadAsTheModeSays();
-                          TreeSource source;
-                          source.directory = source_;
-                          return SendTrees(stream, {source});
-                        }).status();
-    EXPECT_THAT(std::string(status.message()), HasSubstr(absl::StrCat("open ", name, ": permission denied")));
-    fs::remove(source_ + "/" + name);
+    const std::string path = source_ + "/" + name;
+    Write(path, "text");
+    ASSERT_EQ(chmod(path.c_str(), 0), 0);
+    EXPECT_THAT(std::string(ReceiveFrom(serve).status().message()), HasSubstr(absl::StrCat("open ", name, ": permission denied")));
+    fs::remove(path);
   }
 }
 
