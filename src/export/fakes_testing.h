@@ -64,7 +64,8 @@ class FakeSnapshots final : public snapshot::Snapshots {
   absl::StatusOr<std::vector<std::string>> LayerDirectories(const Ptr&) override { return Unused(); }
   absl::StatusOr<std::optional<std::vector<snapshot::Layer>>> LayersAtHand(const Ptr&, const snapshot::Compression&) override { return Unused(); }
   absl::StatusOr<oci::Digest> Checksum(const Ptr&, const ChecksumOptions&) override { return Unused(); }
-  void NoteChanges(const Ptr&, const std::vector<std::string>*) override {}
+  absl::Status BeginChanges(const Ptr&) override { return Unused(); }
+  absl::Status EndChanges(const Ptr&, const std::vector<std::string>*) override { return Unused(); }
   absl::StatusOr<Ptr> FindNamed(const std::string&) override { return Unused(); }
   absl::Status SetName(const Ptr&, const std::string&) override { return Unused(); }
   absl::Status ForgetNames(const std::string&) override { return Unused(); }

@@ -103,9 +103,11 @@ absl::StatusOr<std::vector<solver::ResultPtr>> LocalSource::Run(const std::vecto
       status.current = stats.bytes;
       context.progress->Status(status);
     };
+    RETURN_IF_ERROR(parts.snapshots->BeginChanges(lease->snapshot()));
     const absl::StatusOr<session::SyncStats> stats = session->SyncDirectory(request_, tree->path(), show, context.cancel);
-    parts.snapshots->NoteChanges(lease->snapshot(), stats.ok() ? &stats->changed_directories : nullptr);
+    const absl::Status noted = parts.snapshots->EndChanges(lease->snapshot(), stats.ok() ? &stats->changed_directories : nullptr);
     RETURN_IF_ERROR(stats.status());
+    RETURN_IF_ERROR(noted);
     status.current = stats->bytes;
   }
   status.completed = status.timestamp = parts.clock->Now();

@@ -201,6 +201,7 @@ absl::StatusOr<oci::Digest> LocalSnapshots::Checksum(const SnapshotPtr& snapshot
     ASSIGN_OR_RETURN(mounted, MountTree(snapshot, true));
     return mounted->path();
   };
+  if (slot->unfinished > 0) slot->tree->NoteChanges(nullptr);
   slot->tree->Begin(mount, client_directory ? ChecksumTree::Origin::kClientDirectory : ChecksumTree::Origin::kLayers, options_.cpu);
   const bool plain = !options.wildcard && options.include_patterns.empty() && options.exclude_patterns.empty();
   absl::StatusOr<std::string> digest =
@@ -209,13 +210,6 @@ absl::StatusOr<oci::Digest> LocalSnapshots::Checksum(const SnapshotPtr& snapshot
   RETURN_IF_ERROR(digest.status());
   RETURN_IF_ERROR(checksums_.Used(record->id, immutable, *slot));
   return oci::Digest::Parse(*digest);
-}
-
-void LocalSnapshots::NoteChanges(const SnapshotPtr& active, const std::vector<std::string>* directories) {
-  const std::shared_ptr<ChecksumCache::Slot> slot = checksums_.Find(RecordOf(active)->id, false);
-  if (slot == nullptr) return;  // what is read from the database is compared with the files anyway
-  std::lock_guard lock(slot->mutex);
-  slot->tree->NoteChanges(directories);
 }
 
 }  // namespace cachalot::snapshot

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "base/status_macros.h"
 
 namespace cachalot::snapshot {
@@ -17,27 +18,41 @@ std::string KeyOf(const std::string& snapshot, bool immutable) { return absl::St
 
 }  // namespace
 
-std::shared_ptr<ChecksumCache::Slot> ChecksumCache::Find(const std::string& snapshot, bool immutable) {
+std::shared_ptr<ChecksumCache::Slot> ChecksumCache::Find(const std::string& key) {
   auto cache = cache_.Lock();
-  const auto found = cache->entries.find(KeyOf(snapshot, immutable));
+  const auto found = cache->entries.find(key);
   if (found == cache->entries.end()) return nullptr;
   cache->order.splice(cache->order.begin(), cache->order, found->second.place);
   return found->second.slot;
 }
 
-absl::StatusOr<std::shared_ptr<ChecksumCache::Slot>> ChecksumCache::Get(const std::string& snapshot, bool immutable) {
-  const std::string key = KeyOf(snapshot, immutable);
-  if (std::shared_ptr<Slot> slot = Find(snapshot, immutable); slot != nullptr) return slot;
-  std::string value;
+absl::StatusOr<std::shared_ptr<ChecksumCache::Slot>> ChecksumCache::Load(const std::string& snapshot, bool immutable) {
+  std::string value, noted;
+  std::int64_t unfinished = 0;
   RETURN_IF_ERROR(database_->Read([&](store::Connection& connection) -> absl::Status {
-    ASSIGN_OR_RETURN(store::Statement query, connection.Prepare("SELECT tree FROM snapshot_checksums WHERE snapshot = ?1"));
+    ASSIGN_OR_RETURN(store::Statement query, connection.Prepare("SELECT tree, noted, unfinished FROM snapshot_checksums WHERE snapshot = ?1"));
     query.Bind(snapshot);
     ASSIGN_OR_RETURN(const bool found, query.Step());
-    if (found) value = query.Text(0);
+    if (!found) return absl::OkStatus();
+    value = query.Text(0);
+    noted = query.Text(1);
+    unfinished = query.Int(2);
     return absl::OkStatus();
   }));
   auto slot = std::make_shared<Slot>();
   slot->tree = ChecksumTree::Parse(value, immutable);
+  std::vector<std::string> directories = absl::StrSplit(noted, '\0');
+  directories.pop_back();  // behind the last NUL
+  slot->tree->NoteChanges(&directories);
+  slot->noted = directories.size();
+  slot->unfinished = unfinished;
+  return slot;
+}
+
+absl::StatusOr<std::shared_ptr<ChecksumCache::Slot>> ChecksumCache::Get(const std::string& snapshot, bool immutable) {
+  const std::string key = KeyOf(snapshot, immutable);
+  if (std::shared_ptr<Slot> slot = Find(key); slot != nullptr) return slot;
+  ASSIGN_OR_RETURN(std::shared_ptr<Slot> slot, Load(snapshot, immutable));
   auto cache = cache_.Lock();
   auto [entry, inserted] = cache->entries.try_emplace(key);
   if (inserted) {
@@ -63,11 +78,39 @@ absl::Status ChecksumCache::Used(const std::string& snapshot, bool immutable, Sl
       cache->order.pop_back();
     }
   }
-  if (slot.tree->hashed() < slot.saved + kWorthSaving) return absl::OkStatus();
+  if (slot.unfinished == 0 && slot.tree->hashed() + slot.noted < slot.saved + kWorthSaving) return absl::OkStatus();
   slot.saved = slot.tree->hashed();
+  slot.noted = 0;
+  slot.unfinished = 0;
   const std::string value = slot.tree->Serialize();
   return database_->Write([&](store::Connection& connection) {
     return connection.Run("INSERT OR REPLACE INTO snapshot_checksums (snapshot, tree) VALUES (?1, ?2)", snapshot, store::Bytes{value});
+  });
+}
+
+absl::Status ChecksumCache::BeginChanges(const std::string& snapshot) {
+  if (const std::shared_ptr<Slot> slot = Find(KeyOf(snapshot, false)); slot != nullptr) {
+    std::lock_guard lock(slot->mutex);
+    ++slot->unfinished;
+  }
+  return database_->Write([&](store::Connection& connection) {
+    return connection.Run("UPDATE snapshot_checksums SET unfinished = unfinished + 1 WHERE snapshot = ?1", snapshot);
+  });
+}
+
+absl::Status ChecksumCache::EndChanges(const std::string& snapshot, const std::vector<std::string>* directories) {
+  if (directories == nullptr) return absl::OkStatus();  // stays unfinished
+  if (const std::shared_ptr<Slot> slot = Find(KeyOf(snapshot, false)); slot != nullptr) {
+    std::lock_guard lock(slot->mutex);
+    slot->tree->NoteChanges(directories);
+    slot->noted += directories->size();
+    --slot->unfinished;
+  }
+  std::string noted;
+  for (const std::string& directory : *directories) absl::StrAppend(&noted, directory, absl::string_view("\0", 1));
+  return database_->Write([&](store::Connection& connection) {
+    return connection.Run("UPDATE snapshot_checksums SET unfinished = unfinished - 1, noted = CAST(noted || ?2 AS BLOB) WHERE snapshot = ?1",
+                          snapshot, store::Bytes{noted});
   });
 }
 

@@ -1,5 +1,6 @@
-// A checksum tree as one value: "CT2" and 'c' (of a committed snapshot) or 'a' (active), then each node before its children: name, mode, uid, gid,
-// device, identity, link, digest, tree digest, whether it was listed, number of children. Numbers are LEB128, texts have their length in front.
+// A checksum tree as one value: "CT3" and 'c' (of a committed snapshot) or 'a' (active), then each node before its children: name, mode, uid, gid,
+// device, identity, link, digest, tree digest, whether its list is of the last pass, number of children. Numbers are LEB128, texts have their length
+// in front.
 #include <utility>
 
 #include "snapshot/checksum_tree.h"
@@ -8,7 +9,7 @@ namespace cachalot::snapshot {
 
 namespace {
 
-constexpr absl::string_view kMagic = "CT2";
+constexpr absl::string_view kMagic = "CT3";
 constexpr int kMaxDepth = 4096;
 
 char KindOf(bool immutable) { return immutable ? 'c' : 'a'; }
@@ -26,7 +27,7 @@ void PutText(absl::string_view text, std::string* out) {
   out->append(text.data(), text.size());
 }
 
-void PutNode(const ChecksumNode& node, std::string* out) {
+void PutNode(const ChecksumNode& node, std::uint32_t pass, std::string* out) {
   PutText(node.name, out);
   for (std::uint64_t n : {std::uint64_t{node.header.mode}, std::uint64_t{node.header.uid}, std::uint64_t{node.header.gid}, node.header.device,
                           node.identity.inode, static_cast<std::uint64_t>(node.identity.size), static_cast<std::uint64_t>(node.identity.mtime_ns),
@@ -36,9 +37,9 @@ void PutNode(const ChecksumNode& node, std::string* out) {
   PutText(node.link, out);
   PutText(node.digest, out);
   PutText(node.tree_digest, out);
-  PutNumber(node.listed != 0, out);
+  PutNumber(node.listed == pass, out);
   PutNumber(node.children.size(), out);
-  for (const auto& child : node.children) PutNode(*child, out);
+  for (const auto& child : node.children) PutNode(*child, pass, out);
 }
 
 class Parser {
@@ -112,7 +113,7 @@ class Parser {
 std::string ChecksumTree::Serialize() const {
   std::string out(kMagic);
   out.push_back(KindOf(immutable_));
-  PutNode(root_, &out);
+  PutNode(root_, pass_, &out);
   return out;
 }
 

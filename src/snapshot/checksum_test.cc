@@ -3,6 +3,11 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <cstdlib>
+#include <random>
+#include <string>
+#include <vector>
+
 #include "absl/strings/str_cat.h"
 #include "snapshot/checksum_tree.h"
 #include "snapshot/snapshots_testing.h"
@@ -199,6 +204,44 @@ TEST_F(ClientTreeTest, ChangesAreSeenWhereTheyAreNoted) {
   ASSERT_TRUE(os::RemoveTree(scratch_ / "context/a/c").ok());
   tree_.NoteChanges(nullptr);
   EXPECT_EQ(Digest(), before);
+}
+
+// Random changes of a client's directory, each with an end, with one that does not say where, or without one, while engines come and go:
+// what is remembered of the directory never outlives what it was.
+TEST_F(ChecksumTest, AClientsDirectoryIsWhatItIsNow) {
+  const char* const given = std::getenv("CACHALOT_SEED");
+  const unsigned seed = given != nullptr ? std::stoul(given) : std::random_device()();
+  SCOPED_TRACE(absl::StrCat("CACHALOT_SEED=", seed));
+  std::mt19937 random(seed);
+  const auto below = [&](int n) { return static_cast<int>(random() % n); };
+  SnapshotPtr active = *snapshots_->Prepare(nullptr, {"context", "source.local"});
+  ASSERT_TRUE(snapshots_->Keep(active).ok() && snapshots_->SetName(active, "local:x").ok());
+  std::string root = (*snapshots_->MountTree(active, false))->path();
+  Shell(root, "umask 022; for d in a a/b c; do mkdir $d; for i in $(seq 100); do echo $i >$d/f$i; done; done");
+  for (int round = 0; round < 60; ++round) {
+    ASSERT_TRUE(snapshots_->BeginChanges(active).ok());
+    std::vector<std::string> changed;
+    for (int i = below(4); i > 0; --i) {
+      const std::string directory = std::vector<std::string>{"", "a", "a/b", "c"}[below(4)];
+      const std::string file = absl::StrCat(root, "/", directory, "/f", below(120));
+      ::unlink(file.c_str());  // a client's files are replaced, never changed
+      if (below(4) > 0) WriteFile(file, absl::StrCat(below(1000)));
+      changed.push_back(directory);
+    }
+    if (const int end = below(4); end > 0) ASSERT_TRUE(snapshots_->EndChanges(active, end > 1 ? &changed : nullptr).ok());
+    if (below(3) == 0) {
+      const SnapshotId id = active->id();
+      active = nullptr;
+      Reopen();
+      active = *snapshots_->Get(id);
+      root = (*snapshots_->MountTree(active, false))->path();
+    }
+    if (below(3) == 0) continue;  // several changes between two looks
+    ChecksumTree fresh(false);
+    fresh.Begin([&] { return root; }, ChecksumTree::Origin::kClientDirectory, &cpu_);
+    ChecksumNode* const node = fresh.Resolve("/", false, nullptr).value();
+    ASSERT_EQ(Sum(active, "/"), fresh.DigestOf(node, "").value()) << "round " << round;
+  }
 }
 
 TEST_F(ChecksumTest, RemembersAcrossRestart) {

@@ -52,7 +52,10 @@ class LocalSnapshots final : public Snapshots {
   std::vector<Layer> KnownLayers(const SnapshotPtr& snapshot) override;
   absl::StatusOr<std::optional<std::vector<Layer>>> LayersAtHand(const SnapshotPtr& snapshot, const Compression& compression) override;
   absl::StatusOr<oci::Digest> Checksum(const SnapshotPtr& snapshot, const ChecksumOptions& options) override;
-  void NoteChanges(const SnapshotPtr& active, const std::vector<std::string>* directories) override;
+  absl::Status BeginChanges(const SnapshotPtr& active) override { return checksums_.BeginChanges(active->id()); }
+  absl::Status EndChanges(const SnapshotPtr& active, const std::vector<std::string>* directories) override {
+    return checksums_.EndChanges(active->id(), directories);
+  }
   absl::StatusOr<SnapshotPtr> FindNamed(const std::string& key) override;
   absl::Status SetName(const SnapshotPtr& snapshot, const std::string& key) override;
   absl::Status ForgetNames(const std::string& key) override;

@@ -142,7 +142,7 @@ class Snapshots {
 
   // The digest of the content at `path` in a materialized snapshot: names, types, modes, owners, xattrs and data of all it
   // covers; times do not count. The values are BuildKit's. Remembered for committed snapshots; for active ones file by file,
-  // while inode, size and times stay (nothing may write meanwhile; see NoteChanges). NOT_FOUND `"/path": not found`.
+  // while inode, size and times stay (nothing may write meanwhile; see BeginChanges). NOT_FOUND `"/path": not found`.
   struct ChecksumOptions {
     std::string path = "/";
     bool wildcard = false;  // `path` may hold *, ? and []
@@ -151,9 +151,11 @@ class Snapshots {
   };
   virtual absl::StatusOr<oci::Digest> Checksum(const SnapshotPtr& snapshot, const ChecksumOptions& options) = 0;
 
-  // Whoever changes an active snapshot of type "source.local" says so afterwards, for Checksum() takes all else for what it was: the
-  // directories ("", "a/b") of which an entry is not as it was before, or null when that is not known.
-  virtual void NoteChanges(const SnapshotPtr& active, const std::vector<std::string>* directories) = 0;
+  // Whoever changes an active snapshot of type "source.local" says so before and after, for Checksum() takes all else for what it was,
+  // also in later processes. `directories`: those ("", "a/b") of which an entry is not as it was before, or null when that is not known.
+  // Changes without an end, those of a killed process too, may have touched anything.
+  virtual absl::Status BeginChanges(const SnapshotPtr& active) = 0;
+  virtual absl::Status EndChanges(const SnapshotPtr& active, const std::vector<std::string>* directories) = 0;
 
   // Mutable snapshots with a name (cache mounts, local sources): key to the snapshot last kept under it.
   virtual absl::StatusOr<SnapshotPtr> FindNamed(const std::string& key) = 0;  // null when there is none

@@ -141,6 +141,14 @@ CREATE INDEX builds_by_completion ON builds (completed_us);
 
 constexpr char kChains[] = "CREATE INDEX snapshots_by_chain ON snapshots (chain) WHERE chain <> ''";
 
+// The tree of an active snapshot is older than its files. noted: the directories ("" for the root) of which an entry has changed since it
+// was written, each with a NUL. unfinished: changes that began and whose end was never told; above 0, anything may have changed.
+constexpr char kNotedChanges[] = R"sql(
+ALTER TABLE snapshot_checksums ADD COLUMN noted BLOB NOT NULL DEFAULT x'';
+ALTER TABLE snapshot_checksums ADD COLUMN unfinished INTEGER NOT NULL DEFAULT 0;
+DELETE FROM snapshot_checksums WHERE snapshot IN (SELECT id FROM snapshots WHERE state = 0);
+)sql";
+
 absl::StatusOr<std::string> BootId() {
   ASSIGN_OR_RETURN(std::string id, os::ReadFile("/proc/sys/kernel/random/boot_id", 100));
   absl::StripAsciiWhitespace(&id);
@@ -190,7 +198,7 @@ absl::Status SyncFileSystem(const std::string& root) {
 }  // namespace
 
 const std::vector<std::string>& Migrations() {
-  static const auto* const migrations = new std::vector<std::string>{kFirst, kKeysOfParts, kBuilds, kBlobSources, kLargeRows, kChains};
+  static const auto* const migrations = new std::vector<std::string>{kFirst, kKeysOfParts, kBuilds, kBlobSources, kLargeRows, kChains, kNotedChanges};
   return *migrations;
 }
 
