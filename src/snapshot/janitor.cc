@@ -1,11 +1,15 @@
 // What happens on the side: emptying the trash, marking things durable, saving when they were used.
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
+#include <mutex>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "base/status.h"
@@ -21,6 +25,7 @@ namespace {
 constexpr std::chrono::seconds kPeriod(30);
 constexpr std::chrono::seconds kPause(5);
 constexpr std::chrono::minutes kLongestVolatile(5);
+constexpr std::int64_t kShort = 256 << 20;  // free bytes
 
 }  // namespace
 
@@ -43,32 +48,60 @@ absl::Status LocalSnapshots::SweepLeftovers() {
   for (const os::DirectoryEntry& entry : directories) {
     if (!known.contains(entry.name)) Discard(entry.name);
   }
+  // Mounts of trees that go on being written (caches) come again and again.
+  std::vector<std::string> written;
+  {
+    auto table = table_.Lock();
+    for (const auto& [id, record] : table->records) {
+      if (record->state == State::kActive) written.push_back(DirectoryPath(record->directory));
+    }
+  }
+  for (const std::string& directory : written) {
+    const auto entries = os::ListDirectory(directory);
+    for (const os::DirectoryEntry& entry : entries.value_or(std::vector<os::DirectoryEntry>())) {
+      if (absl::StartsWith(entry.name, "work")) RETURN_IF_ERROR(os::RemoveTree(absl::StrCat(directory, "/", entry.name)));
+    }
+  }
   janitor_state_.Lock()->trash = true;  // an earlier process may have left some
+  if (ShortOfSpace()) EmptyTrash(/*whole=*/true);
   return absl::OkStatus();
 }
 
 void LocalSnapshots::Discard(const absl::AlphaNum& directory) {
   const std::string from = DirectoryPath(directory), to = absl::StrCat(root_, "/snapshots/trash/", directory, "-", ++last_number_, "-", ::getpid());
   if (::rename(from.c_str(), to.c_str()) != 0) {
-    if (errno != ENOENT) LogError(ErrnoError(absl::StrCat("rename ", from, " to ", to)).message());
+    if (errno == ENOENT) return;
+    LogWarning(ErrnoError(absl::StrCat("rename ", from, " to ", to)).message());
+    if (absl::Status status = os::RemoveTree(from); !status.ok()) LogError(status.message());
     return;
   }
+  if (ShortOfSpace()) return EmptyTrash(/*whole=*/true);
   janitor_state_.Lock()->trash = true;
   janitor_state_.NotifyAll();
 }
 
-void LocalSnapshots::EmptyTrash() {
+bool LocalSnapshots::ShortOfSpace() const {
+  struct statvfs disk;
+  if (options_.database->short_of_room()) return true;
+  if (::statvfs(root_.c_str(), &disk) != 0) return false;
+  const auto block = static_cast<std::int64_t>(disk.f_frsize);
+  const std::int64_t bytes = static_cast<std::int64_t>(disk.f_blocks) * block, free = static_cast<std::int64_t>(disk.f_bavail) * block;
+  return free < std::min(bytes / 8, kShort);
+}
+
+void LocalSnapshots::EmptyTrash(bool whole) {
+  std::lock_guard lock(trash_mutex_);
   const std::string trash = absl::StrCat(root_, "/snapshots/trash");
   const auto entries = os::ListDirectory(trash);
   if (!entries.ok()) return;
   for (const os::DirectoryEntry& entry : *entries) {
-    if (janitor_state_.Lock()->stopping) return;  // the next process goes on
+    if (!whole && janitor_state_.Lock()->stopping) return;  // the next process goes on
     if (absl::Status status = os::RemoveTree(absl::StrCat(trash, "/", entry.name)); !status.ok()) LogWarning(status.message());
   }
 }
 
 absl::Status LocalSnapshots::ReleaseMemory() {
-  options_.blobs->ForgetQuestions(kBlobGrace);
+  options_.blobs->ForgetQuestions(std::chrono::steady_clock::now() - kBlobGrace);
   return SaveUse();
 }
 
@@ -87,13 +120,20 @@ absl::Status LocalSnapshots::SaveUse() {
     }
   }
   if (!used.empty()) {
-    RETURN_IF_ERROR(Write([&](store::Connection& connection) -> absl::Status {
+    const absl::Status saved = WriteSetAside([&](store::Connection& connection) -> absl::Status {
       for (const Record& record : used) {
         RETURN_IF_ERROR(connection.Run("UPDATE snapshots SET used_us = ?2, usage_count = ?3 WHERE id = ?1", record.id,
                                        absl::ToUnixMicros(record.used_at), record.usage_count));
       }
       return absl::OkStatus();
-    }));
+    });
+    if (!saved.ok()) {
+      auto table = table_.Lock();
+      for (const Record& record : used) {
+        if (const auto found = table->records.find(record.id); found != table->records.end()) found->second->used_changed = true;
+      }
+      return saved;
+    }
   }
   table_.Lock()->LetGo();
   return absl::OkStatus();
@@ -110,7 +150,7 @@ void LocalSnapshots::JanitorLoop() {
       if (state->stopping) return;
       trash = std::exchange(state->trash, false);
     }
-    if (trash) EmptyTrash();
+    if (trash) EmptyTrash(/*whole=*/false);
     if (std::chrono::steady_clock::now() < deadline) continue;
     deadline = std::chrono::steady_clock::now() + kPeriod;
     const auto now = std::chrono::steady_clock::now();

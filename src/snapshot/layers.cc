@@ -230,19 +230,25 @@ absl::StatusOr<Layer> LocalSnapshots::ConvertLayer(const RecordPtr& record, cons
 }
 
 absl::Status LocalSnapshots::RememberLayer(const RecordPtr& record, const std::string& form, const LayerBlob& blob, const oci::Digest& diff_id) {
+  const auto with_blob = [&](const Record& known) {
+    KnownLayer layer = known.layer();
+    layer.blobs[form] = blob;
+    layer.diff_id = diff_id;
+    return layer;
+  };
   Record copy;
   {
     auto table = table_.Lock();
-    KnownLayer layer = record->layer();
-    layer.blobs[form] = blob;
-    layer.diff_id = diff_id;
-    record->SetLayer(std::move(layer));
     copy = *record;
   }
-  return Write([&](store::Connection& connection) -> absl::Status {
+  copy.SetLayer(with_blob(copy));
+  RETURN_IF_ERROR(Write([&](store::Connection& connection) -> absl::Status {
     RETURN_IF_ERROR(SaveRecord(connection, copy));
     return SaveLayer(connection, copy.id, form, blob);
-  });
+  }));
+  auto table = table_.Lock();
+  record->SetLayer(with_blob(*record));
+  return absl::OkStatus();
 }
 
 }  // namespace cachalot::snapshot

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -72,6 +73,7 @@ LocalSnapshots::~LocalSnapshots() {
   janitor_state_.Lock()->stopping = true;
   janitor_state_.NotifyAll();
   if (janitor_.joinable()) janitor_.join();
+  if (ShortOfSpace()) EmptyTrash(/*whole=*/true);
   if (const absl::Status status = SaveUse(); !status.ok()) LogError("stop of the snapshots: ", status.message());
 }
 
@@ -97,7 +99,8 @@ void LocalSnapshots::Released(const RecordPtr& record) {
     record->tree.reset();
     record->used_at = options_.clock->Now();
     record->used_changed = true;
-    if (record->state != State::kActive || record->kept) return;
+    // What never got its row is nobody else's: it goes as if it had not been finished.
+    if ((record->state != State::kActive && (record->persisted || record->children > 0)) || record->kept) return;
     table->Remove(record);
   }
   Discard(record->directory);
@@ -136,8 +139,10 @@ absl::StatusOr<RecordPtr> LocalSnapshots::NewRecord(const RecordPtr& parent, con
   record->label = label;
   record->created_at = Storable(options_.clock->Now());
   record->directory = table_.Lock()->NewDirectory();
-  RETURN_IF_ERROR(MakeLayerDirectory(*record).status());
-  return record;
+  const absl::Status made = MakeLayerDirectory(*record).status();
+  if (made.ok()) return record;
+  Discard(record->directory);
+  return made;
 }
 
 absl::StatusOr<SnapshotPtr> LocalSnapshots::Prepare(const SnapshotPtr& parent, const Label& label) {
@@ -163,14 +168,20 @@ absl::Status LocalSnapshots::Persist(const RecordPtr& record) {
 
 absl::StatusOr<SnapshotPtr> LocalSnapshots::Commit(const SnapshotPtr& active) {
   const RecordPtr record = RecordOf(active);
+  bool kept = false;
   {
     auto table = table_.Lock();
     if (record->state != State::kActive) return active;
     record->state = State::kCommitted;
-    record->kept = false;
+    kept = std::exchange(record->kept, false);
     record->size = -1;
   }
-  RETURN_IF_ERROR(Persist(record));
+  if (const absl::Status status = Persist(record); !status.ok()) {
+    auto table = table_.Lock();
+    record->state = State::kActive;
+    record->kept = kept;
+    return status;
+  }
   return active;
 }
 
@@ -215,8 +226,8 @@ absl::StatusOr<SnapshotPtr> LocalSnapshots::FromLayer(const SnapshotPtr& parent,
     }
     KnownLayer changed = record->layer();
     LayerBlob& known = changed.blobs[form];
-    news = known.descriptor.digest.empty();
-    if (news) known.descriptor = layer.blob;
+    news = known.descriptor.digest.empty() || !record->persisted;
+    if (known.descriptor.digest.empty()) known.descriptor = layer.blob;
     for (const std::string& source : layer.sources) {
       if (std::find(known.sources.begin(), known.sources.end(), source) != known.sources.end()) continue;
       known.sources.push_back(source);
@@ -262,39 +273,39 @@ absl::StatusOr<SnapshotPtr> LocalSnapshots::FindNamed(const std::string& key) {
 
 absl::Status LocalSnapshots::SetName(const SnapshotPtr& snapshot, const std::string& key) {
   const RecordPtr record = RecordOf(snapshot);
-  {
-    auto table = table_.Lock();
-    table->names[key] = record->id;
-  }
-  return Write([&](store::Connection& connection) {
+  RETURN_IF_ERROR(Write([&](store::Connection& connection) {
     return connection.Run("INSERT OR REPLACE INTO snapshot_names (key, snapshot) VALUES (?1, ?2)", key, record->id);
-  });
+  }));
+  table_.Lock()->names[key] = record->id;
+  return absl::OkStatus();
 }
 
 absl::Status LocalSnapshots::ForgetNames(const std::string& key) {
-  std::vector<SnapshotId> ids;
+  std::map<std::string, SnapshotId> names;
   {
     auto table = table_.Lock();
-    absl::erase_if(table->names, [&](const auto& entry) {
-      const auto& [name, id] = entry;
+    for (const auto& [name, id] : table->names) {
       const bool named = absl::StartsWith(name, key) && (name.size() == key.size() || name[key.size()] == ':' || name[key.size()] == '#');
-      if (named) ids.push_back(id);
-      return named;
-    });
+      if (named) names[name] = id;
+    }
   }
-  if (ids.empty()) return absl::OkStatus();
+  if (names.empty()) return absl::OkStatus();
   std::vector<SnapshotPtr> unused;
-  for (const SnapshotId& id : ids) {
+  for (const auto& [name, id] : names) {
     ASSIGN_OR_RETURN(SnapshotPtr snapshot, Find(id));
-    if (snapshot == nullptr) continue;
-    auto table = table_.Lock();
-    RecordOf(snapshot)->kept = RecordOf(snapshot)->persisted = false;
-    unused.push_back(std::move(snapshot));
+    if (snapshot != nullptr) unused.push_back(std::move(snapshot));
   }
-  return Write([&](store::Connection& connection) -> absl::Status {
+  RETURN_IF_ERROR(WriteSetAside([&](store::Connection& connection) -> absl::Status {
     for (const SnapshotPtr& snapshot : unused) RETURN_IF_ERROR(DeleteRecord(connection, snapshot->id()));
     return absl::OkStatus();
+  }));
+  auto table = table_.Lock();
+  for (const SnapshotPtr& snapshot : unused) RecordOf(snapshot)->kept = RecordOf(snapshot)->persisted = false;
+  absl::erase_if(table->names, [&](const auto& entry) {
+    const auto forgotten = names.find(entry.first);
+    return forgotten != names.end() && forgotten->second == entry.second;
   });
+  return absl::OkStatus();
 }
 
 absl::Status LocalSnapshots::Keep(const SnapshotPtr& active) {
@@ -304,7 +315,12 @@ absl::Status LocalSnapshots::Keep(const SnapshotPtr& active) {
     if (record->kept) return absl::OkStatus();
     record->kept = true;
   }
-  return Persist(record);
+  const absl::Status status = Persist(record);
+  if (!status.ok()) {
+    auto table = table_.Lock();
+    record->kept = false;
+  }
+  return status;
 }
 
 absl::StatusOr<std::unique_ptr<Snapshots>> OpenSnapshots(const Options& options) {

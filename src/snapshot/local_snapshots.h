@@ -2,7 +2,7 @@
 //
 //   <root>/snapshots/<number>/fs         one layer: a plain directory that overlayfs stacks
 //   <root>/snapshots/<number>/deleted    paths that the layer deletes although nothing below it has them, each with a NUL
-//   <root>/snapshots/<number>/work<n>    overlayfs's own, one per writable mount
+//   <root>/snapshots/<number>/work<n>    overlayfs's own, one per writable mount, as long as that lasts
 //   <root>/snapshots/trash/...           what is being deleted
 //   <root>/snapshots/empty               the empty tree
 //   <root>/mounts/<number>               mount points
@@ -12,6 +12,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
@@ -88,12 +89,17 @@ class LocalSnapshots final : public Snapshots {
   // Runs `use` with every record in memory.
   absl::Status WithAllRecords(const std::function<absl::Status()>& use);
   absl::Status Write(const std::function<absl::Status(store::Connection&)>& work) { return options_.database->Write(work); }
+  absl::Status WriteSetAside(const std::function<absl::Status(store::Connection&)>& work) { return options_.database->WriteSetAside(work); }
 
   // trees.cc: mounts.
   std::vector<std::string> LowerPaths(const RecordPtr& top);  // topmost first
   absl::Status CheckMaterialized(const RecordPtr& top);
-  absl::StatusOr<os::Mount> Describe(const RecordPtr& record, bool readonly);
-  absl::StatusOr<std::shared_ptr<Mounted>> MountDescribed(const os::Mount& mount, SnapshotPtr hold);
+  struct Description {
+    os::Mount mount;
+    std::string work;  // overlayfs's directory, made for this mount; empty without one
+  };
+  absl::StatusOr<Description> Describe(const RecordPtr& record, bool readonly);
+  absl::StatusOr<std::shared_ptr<Mounted>> MountDescribed(const Description& description, SnapshotPtr hold);
 
   // materialize.cc
   absl::Status EnsureBlob(const Layer& layer, BlobFetcher& fetcher, const CancelToken& cancel);
@@ -130,10 +136,11 @@ class LocalSnapshots final : public Snapshots {
 
   // janitor.cc: what happens on the side.
   absl::Status SweepLeftovers();
-  void Discard(const absl::AlphaNum& directory);  // moves it to the trash, which is emptied later
+  void Discard(const absl::AlphaNum& directory);  // moves it to the trash, which is emptied later, or at once when space is short
+  bool ShortOfSpace() const;
   void JanitorLoop();
-  void EmptyTrash();
-  absl::Status SaveUse();  // and lets go of records that are not used
+  void EmptyTrash(bool whole);  // or until the process stops
+  absl::Status SaveUse();       // and lets go of records that are not used
 
   const Options options_;
   const std::string root_;
@@ -149,6 +156,7 @@ class LocalSnapshots final : public Snapshots {
     bool stopping = false;
     bool trash = false;
   };
+  std::mutex trash_mutex_;  // of who empties the trash
   Guarded<Janitor> janitor_state_;
   std::thread janitor_;
 };

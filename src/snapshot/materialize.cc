@@ -114,7 +114,11 @@ absl::Status LocalSnapshots::ApplyRecord(const RecordPtr& record, BlobFetcher& f
     record->state = State::kCommitted;
     record->size = -1;
   }
-  RETURN_IF_ERROR(Persist(record));
+  if (const absl::Status status = Persist(record); !status.ok()) {
+    auto table = table_.Lock();
+    record->state = State::kLazy;
+    return status;
+  }
   fetcher.OnExtract(layer, true);
   return absl::OkStatus();
 }

@@ -33,25 +33,28 @@ std::string JoinEscaped(const std::vector<std::string>& paths) {
 
 }  // namespace
 
-// A tree at a path, mounted there unless it is a plain directory. Unmounted a little after the last use.
+// A tree at a path, mounted there unless it is a plain directory. Unmounted a little after the last use; overlayfs's directory goes with
+// the mount.
 class LocalSnapshots::Mounted final : public MountedTree {
  public:
-  // `unmounts` is null for a directory that is not mounted.
-  Mounted(std::string path, WorkerPool* unmounts, SnapshotPtr hold) : path_(std::move(path)), unmounts_(unmounts), hold_(std::move(hold)) {}
+  // `unmounts` is null for a directory that is not mounted; `work` is empty for a mount that is not written.
+  Mounted(std::string path, std::string work, WorkerPool* unmounts, SnapshotPtr hold)
+      : path_(std::move(path)), work_(std::move(work)), unmounts_(unmounts), hold_(std::move(hold)) {}
   ~Mounted() override {
     if (unmounts_ == nullptr) return;
-    unmounts_->Run([path = path_] {
-      if (const absl::Status status = os::Unmount(path); !status.ok()) {
-        LogError(status.message());
-      } else {
+    unmounts_->Run([path = path_, work = work_] {
+      absl::Status status = os::Unmount(path);
+      if (status.ok()) {
         ::rmdir(path.c_str());
+        if (!work.empty()) status = os::RemoveTree(work);
       }
+      if (!status.ok() && !absl::IsNotFound(status)) LogError(status.message());  // its snapshot may be gone already
     });
   }
   const std::string& path() const override { return path_; }
 
  private:
-  const std::string path_;
+  const std::string path_, work_;
   WorkerPool* const unmounts_;
   const SnapshotPtr hold_;
 };
@@ -77,8 +80,8 @@ absl::StatusOr<std::vector<std::string>> LocalSnapshots::LayerDirectories(const 
   return LowerPaths(record);
 }
 
-absl::StatusOr<os::Mount> LocalSnapshots::Describe(const RecordPtr& record, bool readonly) {
-  if (record == nullptr) return os::Mount{"bind", DirectoryPath("empty"), {"rbind", "ro"}};
+absl::StatusOr<LocalSnapshots::Description> LocalSnapshots::Describe(const RecordPtr& record, bool readonly) {
+  if (record == nullptr) return Description{{"bind", DirectoryPath("empty"), {"rbind", "ro"}}, ""};
   RETURN_IF_ERROR(CheckMaterialized(record));
   const bool active = [&] {
     auto table = table_.Lock();
@@ -86,13 +89,13 @@ absl::StatusOr<os::Mount> LocalSnapshots::Describe(const RecordPtr& record, bool
   }();
   if (!readonly && !active) return absl::FailedPreconditionError(absl::StrCat("snapshot ", record->id, " is committed: it cannot be written"));
   std::vector<std::string> paths = LowerPaths(record);
-  if (paths.size() == 1) return os::Mount{"bind", paths[0], {"rbind", readonly ? "ro" : "rw"}};
+  if (paths.size() == 1) return Description{{"bind", paths[0], {"rbind", readonly ? "ro" : "rw"}}, ""};
   // Neither redirects nor metadata-only copies: what is in a layer's directory must be the whole truth.
   std::vector<std::string> options = {"index=off", "redirect_dir=off", "metacopy=off"};
   if (readonly) {
     options.push_back("ro");
     options.push_back(absl::StrCat("lowerdir=", JoinEscaped(paths)));
-    return os::Mount{"overlay", "overlay", options};
+    return Description{{"overlay", "overlay", options}, ""};
   }
   const std::string upper = paths[0];
   paths.erase(paths.begin());
@@ -103,18 +106,18 @@ absl::StatusOr<os::Mount> LocalSnapshots::Describe(const RecordPtr& record, bool
   options.push_back(absl::StrCat("lowerdir=", JoinEscaped(paths)));
   options.push_back(absl::StrCat("upperdir=", Escape(upper)));
   options.push_back(absl::StrCat("workdir=", Escape(work)));
-  return os::Mount{"overlay", "overlay", options};
+  return Description{{"overlay", "overlay", options}, work};
 }
 
-absl::StatusOr<std::shared_ptr<LocalSnapshots::Mounted>> LocalSnapshots::MountDescribed(const os::Mount& mount, SnapshotPtr hold) {
-  if (mount.type == "bind") return std::make_shared<Mounted>(mount.source, nullptr, std::move(hold));
+absl::StatusOr<std::shared_ptr<LocalSnapshots::Mounted>> LocalSnapshots::MountDescribed(const Description& description, SnapshotPtr hold) {
+  const auto& [mount, work] = description;
+  if (mount.type == "bind") return std::make_shared<Mounted>(mount.source, "", nullptr, std::move(hold));
   const std::string path = absl::StrCat(root_, "/mounts/", ++last_number_);
-  if (::mkdir(path.c_str(), 0700) != 0) return ErrnoError(absl::StrCat("mkdir ", path));
-  if (absl::Status status = os::MountAt(mount, path); !status.ok()) {
-    ::rmdir(path.c_str());
-    return status;
-  }
-  return std::make_shared<Mounted>(path, &unmounts_, std::move(hold));
+  absl::Status status = ::mkdir(path.c_str(), 0700) != 0 ? ErrnoError(absl::StrCat("mkdir ", path)) : os::MountAt(mount, path);
+  if (status.ok()) return std::make_shared<Mounted>(path, work, &unmounts_, std::move(hold));
+  ::rmdir(path.c_str());
+  if (!work.empty()) os::RemoveTree(work).IgnoreError();
+  return status;
 }
 
 absl::StatusOr<std::shared_ptr<MountedTree>> LocalSnapshots::MountTree(const SnapshotPtr& snapshot, bool readonly) {
@@ -127,8 +130,8 @@ absl::StatusOr<std::shared_ptr<MountedTree>> LocalSnapshots::MountTree(const Sna
       if (std::shared_ptr<MountedTree> shared = record->tree.lock()) return shared;
     }
   }
-  ASSIGN_OR_RETURN(const os::Mount mount, Describe(record, readonly));
-  ASSIGN_OR_RETURN(const std::shared_ptr<MountedTree> mounted, MountDescribed(mount, snapshot));
+  ASSIGN_OR_RETURN(const Description description, Describe(record, readonly));
+  ASSIGN_OR_RETURN(const std::shared_ptr<MountedTree> mounted, MountDescribed(description, snapshot));
   if (!shareable) return mounted;
   auto table = table_.Lock();
   if (std::shared_ptr<MountedTree> shared = record->tree.lock()) return shared;  // another was faster; ours goes after the lock

@@ -126,7 +126,7 @@ absl::Status LocalSnapshots::MeasureAll() {
   }
   items.erase(std::remove_if(items.begin(), items.end(), [](const Item& item) { return !item.final; }), items.end());
   if (items.empty()) return absl::OkStatus();
-  return Write([&](store::Connection& connection) -> absl::Status {
+  return WriteSetAside([&](store::Connection& connection) -> absl::Status {
     for (const Item& item : items) RETURN_IF_ERROR(connection.Run("UPDATE snapshots SET size = ?2 WHERE id = ?1", item.id, item.size));
     return absl::OkStatus();
   });
@@ -224,7 +224,7 @@ absl::StatusOr<std::vector<UsageRecord>> LocalSnapshots::Delete(const std::vecto
       for (const auto& [form, layer] : record->layer().blobs) dropped->push_back(layer.descriptor.digest);
     }
   }
-  RETURN_IF_ERROR(Write([&](store::Connection& connection) -> absl::Status {
+  RETURN_IF_ERROR(WriteSetAside([&](store::Connection& connection) -> absl::Status {
     for (const UsageRecord& usage : deleted) RETURN_IF_ERROR(DeleteRecord(connection, usage.id));
     return absl::OkStatus();
   }));
@@ -270,6 +270,7 @@ absl::Status LocalSnapshots::Prune(const PrunePolicy& policy, const std::functio
   if (keep == 0 || total >= keep) {
     RETURN_IF_ERROR(WithAllRecords([&] { return Shrink(policy, filter, total, keep, on_deleted, &dropped); }));
   }
+  EmptyTrash(/*whole=*/true);
   return options_.blobs->Collect(kBlobGrace, dropped).status();
 }
 

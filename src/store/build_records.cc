@@ -53,7 +53,7 @@ absl::StatusOr<std::vector<BuildRecord>> BuildRecords::All() {
 
 absl::StatusOr<bool> BuildRecords::Delete(const std::string& ref) {
   bool deleted = false;
-  RETURN_IF_ERROR(database_->Write([&](Connection& connection) -> absl::Status {
+  RETURN_IF_ERROR(database_->WriteSetAside([&](Connection& connection) -> absl::Status {
     RETURN_IF_ERROR(connection.Run("DELETE FROM builds WHERE ref = ?1", ref));
     deleted = connection.changes() > 0;
     return DisownBlobs(connection, OwnerOf(ref));

@@ -9,6 +9,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
+#include "base/status.h"
 #include "base/status_macros.h"
 
 namespace cachalot::store {
@@ -21,10 +22,17 @@ constexpr std::chrono::seconds kPause(3);
 constexpr off_t kLongLog = 4 << 20;
 constexpr std::int64_t kMaxWrites = 3000;  // that may wait for a pause; bounds the log's size
 constexpr int kBusyTimeoutMs = 10000;
+constexpr std::int64_t kFrameBytes = 24 + 4096;  // of the log: a header and a page
 
 absl::Status DatabaseError(sqlite3* database, absl::string_view what) {
   const int code = sqlite3_errcode(database);
   const std::string text = absl::StrCat("database: ", what, ": ", sqlite3_errmsg(database));
+  if (code == SQLITE_FULL || code == SQLITE_IOERR || code == SQLITE_CANTOPEN) {
+    // SQLite tells a full disk in some of its calls only.
+    if (const int error = sqlite3_system_errno(database); error != 0) {
+      return ErrnoError(absl::StrCat(sqlite3_db_filename(database, "main"), ": ", what), error);
+    }
+  }
   switch (code) {
     case SQLITE_FULL: return absl::ResourceExhaustedError(text);
     case SQLITE_BUSY: return absl::UnavailableError(text);
@@ -79,7 +87,15 @@ absl::Status Connection::Open(const std::string& path) {
   if (sqlite3_open_v2(path.c_str(), &database_, flags, nullptr) != SQLITE_OK) return DatabaseError(database_, absl::StrCat("open ", path));
   sqlite3_busy_timeout(database_, kBusyTimeoutMs);
   sqlite3_db_config(database_, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);  // the log is as good as the file, and needs no sync
-  return RunScript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0; PRAGMA foreign_keys=ON; PRAGMA cache_size=-256");
+  RETURN_IF_ERROR(
+      RunScript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0; PRAGMA foreign_keys=ON; PRAGMA cache_size=-256;"
+                "PRAGMA temp_store=MEMORY"));
+  const auto on_commit = [](void* self, sqlite3*, const char*, int frames) {
+    static_cast<Connection*>(self)->log_bytes_ = frames * kFrameBytes;
+    return SQLITE_OK;
+  };
+  sqlite3_wal_hook(database_, on_commit, this);
+  return absl::OkStatus();
 }
 
 absl::Status Connection::RunScript(const std::string& sql) {
@@ -99,12 +115,21 @@ void Connection::ReleaseMemory() { sqlite3_db_release_memory(database_); }
 
 std::int64_t Connection::changes() const { return sqlite3_changes64(database_); }
 
-absl::StatusOr<std::unique_ptr<Database>> Database::Open(const std::string& path, const std::vector<std::string>& migrations) {
-  std::unique_ptr<Database> database(new Database());
-  database->path_ = path;
+absl::StatusOr<std::unique_ptr<Database>> Database::TryOpen(const std::string& path, const std::vector<std::string>& migrations) {
+  std::unique_ptr<Database> database(new Database(path));
   RETURN_IF_ERROR(database->writer_.Open(path));
   RETURN_IF_ERROR(database->Migrate(migrations));
-  database->checkpointer_ = std::thread([self = database.get()] { self->CheckpointLoop(); });
+  return database;
+}
+
+absl::StatusOr<std::unique_ptr<Database>> Database::Open(const std::string& path, const std::vector<std::string>& migrations) {
+  absl::StatusOr<std::unique_ptr<Database>> database = TryOpen(path, migrations);
+  if (absl::IsResourceExhausted(database.status())) {
+    LogRoom::GiveBack(absl::StrCat(path, "-wal"));
+    database = TryOpen(path, migrations);
+  }
+  RETURN_IF_ERROR(database.status());
+  (*database)->checkpointer_ = std::thread([self = database->get()] { self->CheckpointLoop(); });
   return database;
 }
 
@@ -136,8 +161,13 @@ absl::Status Database::Migrate(const std::vector<std::string>& migrations) {
   return absl::OkStatus();
 }
 
-absl::Status Database::Write(const std::function<absl::Status(Connection&)>& work) {
-  std::lock_guard lock(writer_mutex_);
+absl::Status Database::EnsureRoom() {
+  const absl::Status status = room_.Ensure(writer_.log_bytes());
+  short_of_room_ = absl::IsResourceExhausted(status);
+  return status;
+}
+
+absl::Status Database::Transact(const std::function<absl::Status(Connection&)>& work) {
   RETURN_IF_ERROR(writer_.Run("BEGIN IMMEDIATE"));
   absl::Status status = work(writer_);
   if (status.ok()) status = writer_.Run("COMMIT");
@@ -145,6 +175,22 @@ absl::Status Database::Write(const std::function<absl::Status(Connection&)>& wor
   ++writes_;
   last_write_ = std::chrono::steady_clock::now();
   return status;
+}
+
+absl::Status Database::Write(const std::function<absl::Status(Connection&)>& work) {
+  std::lock_guard lock(writer_mutex_);
+  RETURN_IF_ERROR(EnsureRoom());
+  return Transact(work);
+}
+
+absl::Status Database::WriteSetAside(const std::function<absl::Status(Connection&)>& work) {
+  std::lock_guard lock(writer_mutex_);
+  const absl::Status room = EnsureRoom();
+  absl::Status status = Transact(work);
+  if (room.ok() || !absl::IsResourceExhausted(status)) return status;
+  // A log that has come into the database is written anew from its beginning.
+  RETURN_IF_ERROR(writer_.RunScript("PRAGMA wal_checkpoint(RESTART)"));
+  return Transact(work);
 }
 
 absl::Status Database::Read(const std::function<absl::Status(Connection&)>& work) {

@@ -1,7 +1,7 @@
 // The metadata database: one SQLite file in WAL mode. One writer at a time, readers beside it that never wait.
 //
 // Commits write to the page cache only: a killed process loses nothing. What a crash of the machine may lose is bounded by
-// records that carry a durable mark (see schema.h).
+// records that carry a durable mark (see schema.h). On a full disk only that is written which needs to be (see WriteSetAside).
 #pragma once
 
 #include <atomic>
@@ -19,6 +19,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "base/guarded.h"
+#include "store/log_room.h"
 
 struct sqlite3;
 struct sqlite3_stmt;
@@ -93,11 +94,14 @@ class Connection {
  private:
   friend class Database;
   absl::Status Open(const std::string& path);
+  // The bytes of the log that the last commit reached; 0 before the first.
+  std::int64_t log_bytes() const { return log_bytes_; }
   void ReleaseMemory();
   // Several statements without parameters.
   absl::Status RunScript(const std::string& sql);
 
   sqlite3* database_ = nullptr;
+  std::int64_t log_bytes_ = 0;
   absl::flat_hash_map<const char*, sqlite3_stmt*> statements_;
 };
 
@@ -109,22 +113,31 @@ class Database {
   static absl::StatusOr<std::unique_ptr<Database>> Open(const std::string& path, const std::vector<std::string>& migrations);
   ~Database();
 
-  // Runs `work` in a transaction: committed when it returns OK, else rolled back. Not reentrant.
+  // Runs `work` in a transaction: committed when it returns OK, else rolled back. Not reentrant. RESOURCE_EXHAUSTED when the disk is full.
   absl::Status Write(const std::function<absl::Status(Connection&)>& work);
+  // The same for work that frees space or keeps order: it may use the room that is set aside for it, and works on a full disk too.
+  absl::Status WriteSetAside(const std::function<absl::Status(Connection&)>& work);
   // Runs `work` on a consistent view of what was committed before.
   absl::Status Read(const std::function<absl::Status(Connection&)>& work);
+  // Whether the disk had no room left to set aside when something was written last.
+  bool short_of_room() const { return short_of_room_; }
   // Gives up cached pages and spare readers.
   void ReleaseMemory();
   // How long ago the last write was. Who wants to sync the file system waits for a pause: builds would feel it.
   std::chrono::steady_clock::duration IdleTime() const;
 
  private:
-  Database() = default;
+  explicit Database(const std::string& path) : path_(path), room_(path + "-wal") {}
+  static absl::StatusOr<std::unique_ptr<Database>> TryOpen(const std::string& path, const std::vector<std::string>& migrations);
+  absl::Status EnsureRoom();                                                    // with the writer's lock held
+  absl::Status Transact(const std::function<absl::Status(Connection&)>& work);  // with the writer's lock held
   absl::Status Migrate(const std::vector<std::string>& migrations);
   void CheckpointLoop();
 
-  std::string path_;
+  const std::string path_;
   std::mutex writer_mutex_;
+  LogRoom room_;
+  std::atomic<bool> short_of_room_ = false;
   Connection writer_;
   std::atomic<std::int64_t> writes_ = 0;
   std::atomic<std::chrono::steady_clock::time_point> last_write_ = std::chrono::steady_clock::now();

@@ -221,22 +221,23 @@ absl::StatusOr<std::vector<BlobStore::Listed>> LocalBlobs::Select(const char* sq
   return blobs;
 }
 
-absl::Status LocalBlobs::Delete(const oci::Digest& digest) {
-  RETURN_IF_ERROR(database_->Write([&](Connection& connection) -> absl::Status {
+absl::StatusOr<std::string> LocalBlobs::Delete(const oci::Digest& digest) {
+  RETURN_IF_ERROR(database_->WriteSetAside([&](Connection& connection) -> absl::Status {
     RETURN_IF_ERROR(connection.Run("DELETE FROM blob_sources WHERE digest = ?1", digest.str()));
     return connection.Run("DELETE FROM blobs WHERE digest = ?1", digest.str());
   }));
+  std::string gone = absl::StrCat(root_, "/", kTemporaryDirectory, "/", RandomId());
+  if (::rename(PathOf(digest).c_str(), gone.c_str()) == 0) return gone;
   ::unlink(PathOf(digest).c_str());
-  return absl::OkStatus();
+  return "";
 }
 
-absl::StatusOr<std::int64_t> LocalBlobs::Collect(std::chrono::seconds grace, const std::vector<oci::Digest>& dropped) {
+absl::StatusOr<std::int64_t> LocalBlobs::Collect(std::chrono::steady_clock::time_point asked_since, const std::vector<oci::Digest>& dropped) {
   ASSIGN_OR_RETURN(const std::vector<Listed> unowned, Select(kUnowned));
-  const auto now = std::chrono::steady_clock::now();
-  const auto spared = [&](const Entry& entry, bool at_once) { return entry.pins > 0 || (!at_once && now - entry.asked_at < grace); };
+  const auto spared = [&](const Entry& entry, bool at_once) { return entry.pins > 0 || (!at_once && entry.asked_at > asked_since); };
   std::int64_t freed = 0;
   for (const auto& [digest, size] : unowned) {
-    std::lock_guard lock(files_mutex_);
+    std::unique_lock lock(files_mutex_);
     const bool at_once = std::find(dropped.begin(), dropped.end(), digest) != dropped.end();
     {
       auto index = index_->Lock();
@@ -244,19 +245,20 @@ absl::StatusOr<std::int64_t> LocalBlobs::Collect(std::chrono::seconds grace, con
       if (found != index->end() && spared(found->second, at_once)) continue;
       (*index)[digest.str()].going = true;
     }
-    const absl::Status deleted = Delete(digest);
+    const absl::StatusOr<std::string> deleted = Delete(digest);
     (*index_->Lock())[digest.str()].going = false;
-    RETURN_IF_ERROR(deleted);
+    RETURN_IF_ERROR(deleted.status());
+    lock.unlock();  // freeing a large file takes long
+    if (!deleted->empty()) ::unlink(deleted->c_str());
     freed += size;
   }
-  ForgetQuestions(grace);
+  ForgetQuestions(asked_since);
   return freed;
 }
 
-void LocalBlobs::ForgetQuestions(std::chrono::seconds grace) {
-  const auto now = std::chrono::steady_clock::now();
+void LocalBlobs::ForgetQuestions(std::chrono::steady_clock::time_point asked_since) {
   auto index = index_->Lock();
-  absl::erase_if(*index, [&](const auto& entry) { return entry.second.pins == 0 && !entry.second.going && now - entry.second.asked_at >= grace; });
+  absl::erase_if(*index, [&](const auto& entry) { return entry.second.pins == 0 && !entry.second.going && entry.second.asked_at <= asked_since; });
   if (index->size() < index->capacity() / 8) index->rehash(0);
 }
 

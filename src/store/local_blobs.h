@@ -41,11 +41,15 @@ class LocalBlobs : public BlobStore {
   // The size of a blob that is here; unlike Size, this does not count as asking for it.
   std::optional<std::int64_t> Peek(const oci::Digest& digest) const;
 
-  // Deletes the blobs that have no owner, no pin and were not asked for within `grace` (of those `dropped`: at any time).
+  // Deletes the blobs that have no owner, no pin and were not asked for since `asked_since` (of those `dropped`: at any time).
   // Returns the bytes freed.
-  absl::StatusOr<std::int64_t> Collect(std::chrono::seconds grace, const std::vector<oci::Digest>& dropped = {});
-  // Gives up what is remembered of blobs that nobody asked for within `grace`.
-  void ForgetQuestions(std::chrono::seconds grace);
+  absl::StatusOr<std::int64_t> Collect(std::chrono::steady_clock::time_point asked_since, const std::vector<oci::Digest>& dropped = {});
+  // The same for those that were not asked for within `grace`.
+  absl::StatusOr<std::int64_t> Collect(std::chrono::seconds grace, const std::vector<oci::Digest>& dropped = {}) {
+    return Collect(std::chrono::steady_clock::now() - grace, dropped);
+  }
+  // Gives up what is remembered of blobs that nobody asked for since then.
+  void ForgetQuestions(std::chrono::steady_clock::time_point asked_since);
 
  private:
   // What is going on with a blob, here or not; most have none.
@@ -62,7 +66,8 @@ class LocalBlobs : public BlobStore {
   absl::Status Sweep();
   // What a query for digest and size yields.
   absl::StatusOr<std::vector<Listed>> Select(const char* sql);
-  absl::Status Delete(const oci::Digest& digest);
+  // Takes the blob's row and name away. Returns where its file is now, to be unlinked; "" when it is gone already.
+  absl::StatusOr<std::string> Delete(const oci::Digest& digest);
   std::string PathOf(const oci::Digest& digest) const;
   absl::Status Publish(const std::string& temporary, const oci::Digest& digest, std::int64_t size);
 

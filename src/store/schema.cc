@@ -206,7 +206,7 @@ absl::StatusOr<std::unique_ptr<Database>> OpenMetadata(const std::string& root) 
   RETURN_IF_ERROR(os::MakeDirectories(root, 0711));
   ASSIGN_OR_RETURN(std::unique_ptr<Database> database, Database::Open(absl::StrCat(root, "/metadata.db"), Migrations()));
   ASSIGN_OR_RETURN(const std::string boot, BootId());
-  RETURN_IF_ERROR(database->Write([&](Connection& connection) -> absl::Status {
+  RETURN_IF_ERROR(database->WriteSetAside([&](Connection& connection) -> absl::Status {
     ASSIGN_OR_RETURN(const std::string last_boot, Meta(connection, "boot_id"));
     ASSIGN_OR_RETURN(const std::string clean, Meta(connection, "clean_stop"));
     if (last_boot != boot && clean != "1") RETURN_IF_ERROR(DropVolatile(connection));
@@ -235,7 +235,7 @@ absl::Status MarkDurable(Database& database, const std::string& root) {
   }));
   if (blobs.empty() && snapshots.empty()) return absl::OkStatus();
   RETURN_IF_ERROR(SyncFileSystem(root));
-  return database.Write([&](Connection& connection) -> absl::Status {
+  return database.WriteSetAside([&](Connection& connection) -> absl::Status {
     for (const std::string& digest : blobs) RETURN_IF_ERROR(connection.Run("UPDATE blobs SET durable = 1 WHERE digest = ?1", digest));
     for (const std::string& id : snapshots) RETURN_IF_ERROR(connection.Run("UPDATE snapshots SET durable = 1 WHERE id = ?1", id));
     return absl::OkStatus();
@@ -244,7 +244,7 @@ absl::Status MarkDurable(Database& database, const std::string& root) {
 
 absl::Status MarkCleanStop(Database& database, const std::string& root) {
   RETURN_IF_ERROR(MarkDurable(database, root));
-  return database.Write([](Connection& connection) { return SetMeta(connection, "clean_stop", "1"); });
+  return database.WriteSetAside([](Connection& connection) { return SetMeta(connection, "clean_stop", "1"); });
 }
 
 }  // namespace cachalot::store
