@@ -58,7 +58,7 @@ absl::Status SetAttributes(int directory, const std::string& name, const Attribu
   if (::fchownat(directory, name.c_str(), attributes.uid, attributes.gid, flags) != 0) return ErrnoError(absl::StrCat("chown ", name));
   if (!S_ISLNK(attributes.mode)) {
     const mode_t mode = attributes.mode & kPermissions;
-    const int result = name.empty() ? ::fchmod(directory, mode) : ::fchmodat(directory, name.c_str(), mode, 0);
+    const int result = name.empty() ? ::fchmod(directory, mode) : ::fchmodat(directory, name.c_str(), mode, AT_SYMLINK_NOFOLLOW);
     if (result != 0) return ErrnoError(absl::StrCat("chmod ", name));
   }
   if (attributes.atime.tv_nsec == UTIME_OMIT && attributes.mtime.tv_nsec == UTIME_OMIT) return absl::OkStatus();

@@ -155,9 +155,8 @@ absl::StatusOr<std::optional<Owner>> FileActions::LookUp(const llb::UserRef& use
     ASSIGN_OR_RETURN(const std::string path, work.writer->Resolve(file));
     opened = work.writer->OpenFile(path);
   }
-  if (!opened.ok()) return std::nullopt;  // as if the file did not name the user
-  ASSIGN_OR_RETURN(const struct stat st, os::Stat(opened->get()));
-  if (!S_ISREG(st.st_mode)) return absl::InvalidArgumentError(absl::StrCat(file, " is not a regular file"));
+  if (absl::IsInvalidArgument(opened.status())) return opened.status();  // no regular file
+  if (!opened.ok()) return std::nullopt;                                 // as if the file did not name the user
   ASSIGN_OR_RETURN(const std::string text, os::ReadAll(opened->get(), kMaxUserFileBytes, file));
   return FindInUserFile(text, *user.name, file == "/etc/group");
 }

@@ -15,6 +15,7 @@
 #include "base/status.h"
 #include "base/status_macros.h"
 #include "os/file.h"
+#include "tree/resolve.h"
 
 namespace cachalot::op {
 namespace {
@@ -144,12 +145,28 @@ absl::StatusOr<SourceTree::Found<SourceTree::Directory>> SourceTree::DirectoryOf
   return Found<Directory>{(directories_[path] = std::make_unique<Directory>(std::move(directory))).get()};
 }
 
+class SourceTree::Steps final : public tree::PathSteps {
+ public:
+  explicit Steps(SourceTree& tree) : tree_(tree) {}
+  absl::StatusOr<tree::EntryKind> Look(const std::vector<std::string>& way, const std::string& name, std::string* target) override {
+    const std::string path = tree::PathOf(way, name);
+    if (tree_.directories_.contains(path)) return tree::EntryKind::kDirectory;
+    ASSIGN_OR_RETURN(const auto st, tree_.TryLstat(path));
+    if (!st.has_value()) return tree::EntryKind::kNone;
+    if (S_ISLNK(st->st_mode)) {
+      ASSIGN_OR_RETURN(*target, tree_.ReadLink(path));
+    }
+    return tree::KindOf(st->st_mode);
+  }
+
+ private:
+  SourceTree& tree_;
+};
+
 absl::StatusOr<std::string> SourceTree::Resolve(absl::string_view path, bool follow_last) {
-  auto look = [this](const std::string& p) -> absl::StatusOr<EntryKind> {
-    ASSIGN_OR_RETURN(const auto st, TryLstat(p));
-    return KindOf(st);
-  };
-  return resolver_.Resolve(path, follow_last, look, [this](const std::string& p) { return ReadLink(p); });
+  Steps steps(*this);
+  ASSIGN_OR_RETURN(const tree::PathEnd end, tree::WalkPath(steps, path, follow_last));
+  return end.Path();
 }
 
 absl::StatusOr<std::optional<struct stat>> SourceTree::TryLstat(const std::string& path) {
@@ -177,9 +194,7 @@ absl::StatusOr<std::string> SourceTree::ReadLink(const std::string& path) {
 
 absl::StatusOr<UniqueFd> SourceTree::OpenFile(const std::string& path) {
   ASSIGN_OR_RETURN(const Place place, Locate(path));
-  UniqueFd fd(::openat(place.directory, place.name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
-  if (!fd.valid()) return ErrnoError(absl::StrCat("open ", path));
-  return fd;
+  return tree::OpenRegularFile(place.directory, place.name, path);
 }
 
 absl::StatusOr<UniqueFd> SourceTree::OpenDirectoryAt(const std::string& path) {

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -13,7 +14,6 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "base/unique_fd.h"
-#include "op/link_resolver.h"
 #include "snapshot/snapshots.h"
 
 namespace cachalot::op {
@@ -34,7 +34,7 @@ class SourceTree {
   absl::StatusOr<struct stat> Lstat(const std::string& path);                    // NOT_FOUND "lstat <path>: ..."
   absl::StatusOr<std::optional<struct stat>> TryLstat(const std::string& path);  // nothing when there is nothing
   absl::StatusOr<std::string> ReadLink(const std::string& path);
-  absl::StatusOr<UniqueFd> OpenFile(const std::string& path);
+  absl::StatusOr<UniqueFd> OpenFile(const std::string& path);  // INVALID_ARGUMENT for what is no regular file
   // The topmost of the directories that are merged at `path`: its attributes are the tree's.
   absl::StatusOr<UniqueFd> OpenDirectoryAt(const std::string& path);
   absl::StatusOr<std::vector<std::string>> List(const std::string& path);  // sorted
@@ -50,6 +50,7 @@ class SourceTree {
   absl::StatusOr<Place> Locate(const std::string& path);
 
  private:
+  class Steps;
   struct Directory;
   struct Entry {
     Place place;
@@ -77,7 +78,6 @@ class SourceTree {
   std::string last_path_;  // of last_, which is asked for several times in a row
   std::optional<Entry> last_;
   int last_error_ = ENOENT;
-  LinkResolver resolver_;
 };
 
 // Whether `st` is what overlayfs takes for "deleted here".

@@ -8,22 +8,19 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "base/path.h"
 #include "base/status.h"
 #include "base/status_macros.h"
 #include "op/attributes.h"
 #include "os/file.h"
+#include "tree/resolve.h"
 
 namespace cachalot::op {
 namespace {
 
 constexpr int kDirectoryFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-
-// "/a/b" as a path relative to an open root.
-std::string Relative(absl::string_view path) { return path == "/" ? "." : std::string(path.substr(1)); }
+constexpr std::size_t kMaxOpen = 256;
 
 }  // namespace
 
@@ -41,12 +38,29 @@ absl::StatusOr<std::unique_ptr<TreeWriter>> TreeWriter::Open(snapshot::Snapshots
   return OpenDirectories(upper, layers);
 }
 
+class TreeWriter::Steps final : public tree::PathSteps {
+ public:
+  explicit Steps(TreeWriter& writer) : writer_(writer) {}
+  absl::StatusOr<tree::EntryKind> Look(const std::vector<std::string>& way, const std::string& name, std::string* target) override {
+    const std::string path = tree::PathOf(way, name);
+    if (writer_.directories_.contains(path)) return tree::EntryKind::kDirectory;
+    ASSIGN_OR_RETURN(const auto st, writer_.Lstat(path));
+    if (!st.has_value()) return tree::EntryKind::kNone;
+    if (S_ISDIR(st->st_mode)) writer_.directories_.insert(path);
+    if (S_ISLNK(st->st_mode)) {
+      ASSIGN_OR_RETURN(*target, writer_.ReadLink(path));
+    }
+    return tree::KindOf(st->st_mode);
+  }
+
+ private:
+  TreeWriter& writer_;
+};
+
 absl::StatusOr<std::string> TreeWriter::Resolve(absl::string_view path) {
-  auto look = [this](const std::string& p) -> absl::StatusOr<EntryKind> {
-    ASSIGN_OR_RETURN(const auto st, Lstat(p));
-    return KindOf(st);
-  };
-  return resolver_.Resolve(path, true, look, [this](const std::string& p) { return ReadLink(p); });
+  Steps steps(*this);
+  ASSIGN_OR_RETURN(const tree::PathEnd end, tree::WalkPath(steps, path, true));
+  return end.Path();
 }
 
 absl::StatusOr<std::string> TreeWriter::ResolveParent(absl::string_view path) {
@@ -69,35 +83,65 @@ absl::StatusOr<std::optional<struct stat>> TreeWriter::LstatLower(const std::str
   return lower_->TryLstat(path);
 }
 
+int TreeWriter::KeepOpen(const std::string& path, UniqueFd directory) {
+  if (open_.size() >= kMaxOpen) open_.clear();
+  return (open_[path] = std::move(directory)).get();
+}
+
+absl::StatusOr<int> TreeWriter::UpperDirectory(const std::string& path) {
+  if (path == "/") return upper_.get();
+  if (const auto found = open_.find(path); found != open_.end()) return found->second.get();
+  ASSIGN_OR_RETURN(UniqueFd fd, tree::TryOpenDirectory(upper_.get(), absl::string_view(path).substr(1)));
+  return fd.valid() ? KeepOpen(path, std::move(fd)) : -1;
+}
+
+absl::StatusOr<TreeWriter::Place> TreeWriter::UpperPlace(const std::string& path) {
+  if (path == "/") return Place{upper_.get(), "."};
+  const std::size_t slash = path.rfind('/');
+  Place place;
+  place.name = path.substr(slash + 1);
+  if (place.name.empty() || place.name == "." || place.name == "..") return absl::InvalidArgumentError(absl::StrCat(path, " is not a clean path"));
+  ASSIGN_OR_RETURN(place.parent, UpperDirectory(slash == 0 ? "/" : path.substr(0, slash)));
+  return place;
+}
+
 absl::StatusOr<std::optional<struct stat>> TreeWriter::Lstat(const std::string& path) {
+  ASSIGN_OR_RETURN(const Place place, UpperPlace(path));
   struct stat st;
-  if (::fstatat(upper_.get(), Relative(path).c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0) {
+  if (place.parent >= 0 && ::fstatat(place.parent, place.name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0) {
     if (IsWhiteout(st)) return std::nullopt;
     return st;
   }
-  if (errno != ENOENT && errno != ENOTDIR) return ErrnoError(absl::StrCat("lstat ", path));
+  if (place.parent >= 0 && errno != ENOENT) return ErrnoError(absl::StrCat("lstat ", path));
   return LstatLower(path);
 }
 
 absl::StatusOr<std::string> TreeWriter::ReadLink(const std::string& path) {
-  absl::StatusOr<std::string> target = os::ReadLink(upper_.get(), Relative(path));
-  return target.ok() ? target : lower_->ReadLink(path);
+  ASSIGN_OR_RETURN(const Place place, UpperPlace(path));
+  if (place.parent >= 0) {
+    absl::StatusOr<std::string> target = os::ReadLink(place.parent, place.name);
+    if (target.ok()) return target;
+  }
+  return lower_->ReadLink(path);
 }
 
 absl::StatusOr<UniqueFd> TreeWriter::OpenFile(const std::string& path) {
   ASSIGN_OR_RETURN(const auto st, Lstat(path));
   if (!st.has_value()) return ErrnoError(absl::StrCat("open ", path), ENOENT);
-  constexpr int kFlags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
-  UniqueFd fd(::openat(upper_.get(), Relative(path).c_str(), kFlags));
-  return fd.valid() ? absl::StatusOr<UniqueFd>(std::move(fd)) : lower_->OpenFile(path);
+  ASSIGN_OR_RETURN(const Place place, UpperPlace(path));
+  if (place.parent >= 0) {
+    absl::StatusOr<UniqueFd> fd = tree::OpenRegularFile(place.parent, place.name, path);
+    if (!absl::IsNotFound(fd.status())) return fd;
+  }
+  return lower_->OpenFile(path);
 }
 
 absl::StatusOr<std::vector<std::string>> TreeWriter::List(const std::string& path) {
   absl::flat_hash_set<std::string> names;
-  const UniqueFd fd(::openat(upper_.get(), Relative(path).c_str(), kDirectoryFlags));
+  ASSIGN_OR_RETURN(const int upper, UpperDirectory(path));
   std::vector<os::DirectoryEntry> entries;
-  if (fd.valid()) {
-    ASSIGN_OR_RETURN(entries, os::ListDirectory(fd.get()));
+  if (upper >= 0) {
+    ASSIGN_OR_RETURN(entries, os::ListDirectory(upper));
   }
   for (os::DirectoryEntry& entry : entries) names.insert(std::move(entry.name));
   if (!hidden_.contains(path) && !HiddenBelow(path)) {
@@ -112,48 +156,34 @@ absl::StatusOr<std::vector<std::string>> TreeWriter::List(const std::string& pat
   return sorted;
 }
 
-absl::Status TreeWriter::EnsureUpper(const std::string& directory) {
-  if (directory == "/" || upper_dirs_.contains(directory)) return absl::OkStatus();
-  const std::string relative = Relative(directory);
-  struct stat st;
-  if (::fstatat(upper_.get(), relative.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) {
-    ASSIGN_OR_RETURN(const auto lower, LstatLower(directory));
-    if (!lower.has_value()) return ErrnoError(absl::StrCat("open ", directory), ENOENT);
-    if (!S_ISDIR(lower->st_mode)) return ErrnoError(absl::StrCat("open ", directory), ENOTDIR);
-    RETURN_IF_ERROR(EnsureUpper(DirName(directory)));
-    if (::mkdirat(upper_.get(), relative.c_str(), 0700) != 0) return ErrnoError(absl::StrCat("mkdir ", directory));
-    ASSIGN_OR_RETURN(const UniqueFd from, lower_->OpenDirectoryAt(directory));
-    const UniqueFd to(::openat(upper_.get(), relative.c_str(), kDirectoryFlags));
-    if (!to.valid()) return ErrnoError(absl::StrCat("open ", directory));
-    CopyXattrs(from.get(), to.get());
-    RETURN_IF_ERROR(SetAttributes(to.get(), "", AttributesOf(*lower)));
-  } else if (!S_ISDIR(st.st_mode)) {
-    return ErrnoError(absl::StrCat("open ", directory), IsWhiteout(st) ? ENOENT : ENOTDIR);
-  }
-  upper_dirs_.insert(directory);
-  return absl::OkStatus();
-}
-
 absl::StatusOr<int> TreeWriter::OpenDirectory(const std::string& path) {
-  if (open_dir_.valid() && open_path_ == path) return open_dir_.get();
-  RETURN_IF_ERROR(EnsureUpper(path));
-  UniqueFd fd(::openat(upper_.get(), Relative(path).c_str(), kDirectoryFlags));
-  if (!fd.valid()) return ErrnoError(absl::StrCat("open ", path));
-  open_dir_ = std::move(fd);
-  open_path_ = path;
-  return open_dir_.get();
+  ASSIGN_OR_RETURN(const int upper, UpperDirectory(path));
+  if (upper >= 0) return upper;
+  ASSIGN_OR_RETURN(const auto st, Lstat(path));
+  if (!st.has_value()) return ErrnoError(absl::StrCat("open ", path), ENOENT);
+  if (!S_ISDIR(st->st_mode)) return ErrnoError(absl::StrCat("open ", path), ENOTDIR);
+  ASSIGN_OR_RETURN(const Place place, PlaceOf(path));
+  if (::mkdirat(place.parent, place.name.c_str(), 0700) != 0) return ErrnoError(absl::StrCat("mkdir ", path));
+  UniqueFd to(::openat(place.parent, place.name.c_str(), kDirectoryFlags));
+  if (!to.valid()) return ErrnoError(absl::StrCat("open ", path));
+  ASSIGN_OR_RETURN(const UniqueFd from, lower_->OpenDirectoryAt(path));
+  CopyXattrs(from.get(), to.get());
+  RETURN_IF_ERROR(SetAttributes(to.get(), "", AttributesOf(*st)));
+  return KeepOpen(path, std::move(to));
 }
 
-absl::StatusOr<int> TreeWriter::ParentOf(const std::string& path) {
-  const std::size_t slash = path.rfind('/');
-  return OpenDirectory(slash == 0 ? "/" : path.substr(0, slash));
+absl::StatusOr<TreeWriter::Place> TreeWriter::PlaceOf(const std::string& path) {
+  ASSIGN_OR_RETURN(Place place, UpperPlace(path));
+  if (place.parent < 0) {
+    const std::size_t slash = path.rfind('/');
+    ASSIGN_OR_RETURN(place.parent, OpenDirectory(slash == 0 ? "/" : path.substr(0, slash)));
+  }
+  return place;
 }
 
 absl::StatusOr<TreeWriter::Place> TreeWriter::MakeRoom(const std::string& path, bool empty) {
   if (path == "/") return absl::FailedPreconditionError("cannot replace to directory / with file");
-  Place place;
-  ASSIGN_OR_RETURN(place.parent, ParentOf(path));
-  place.name = path.substr(path.rfind('/') + 1);
+  ASSIGN_OR_RETURN(Place place, PlaceOf(path));
   if (empty) return place;
   ASSIGN_OR_RETURN(const auto st, Lstat(path));
   if (st.has_value() && S_ISDIR(st->st_mode)) return absl::FailedPreconditionError(absl::StrCat("cannot replace to directory ", path, " with file"));
@@ -162,23 +192,21 @@ absl::StatusOr<TreeWriter::Place> TreeWriter::MakeRoom(const std::string& path, 
 }
 
 absl::Status TreeWriter::MakeDirectory(const std::string& path, mode_t mode, bool empty) {
-  ASSIGN_OR_RETURN(const int parent, ParentOf(path));
-  const std::string name = path.substr(path.rfind('/') + 1);
+  ASSIGN_OR_RETURN(const Place place, PlaceOf(path));
   bool covers = false;
   struct stat st;
-  if (!empty && ::fstatat(parent, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0 && IsWhiteout(st)) {
-    if (::unlinkat(parent, name.c_str(), 0) != 0) return ErrnoError(absl::StrCat("remove ", path));
+  if (!empty && ::fstatat(place.parent, place.name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0 && IsWhiteout(st)) {
+    if (::unlinkat(place.parent, place.name.c_str(), 0) != 0) return ErrnoError(absl::StrCat("remove ", path));
     covers = true;
   }
-  if (::mkdirat(parent, name.c_str(), mode) != 0) return ErrnoError(absl::StrCat("mkdir ", path));
+  if (::mkdirat(place.parent, place.name.c_str(), mode) != 0) return ErrnoError(absl::StrCat("mkdir ", path));
+  UniqueFd fd(::openat(place.parent, place.name.c_str(), kDirectoryFlags));
+  if (!fd.valid()) return ErrnoError(absl::StrCat("open ", path));
   // The process's umask is not the client's business.
-  if (::fchmodat(parent, name.c_str(), mode, 0) != 0) return ErrnoError(absl::StrCat("chmod ", path));
-  if (covers) {
-    UniqueFd fd(::openat(parent, name.c_str(), kDirectoryFlags));
-    if (!fd.valid() || ::fsetxattr(fd.get(), "trusted.overlay.opaque", "y", 1, 0) != 0) return ErrnoError(absl::StrCat("mark ", path, " opaque"));
-  }
-  upper_dirs_.insert(path);
-  resolver_.Remember(path);
+  if (::fchmod(fd.get(), mode) != 0) return ErrnoError(absl::StrCat("chmod ", path));
+  if (covers && ::fsetxattr(fd.get(), "trusted.overlay.opaque", "y", 1, 0) != 0) return ErrnoError(absl::StrCat("mark ", path, " opaque"));
+  KeepOpen(path, std::move(fd));
+  directories_.insert(path);
   return absl::OkStatus();
 }
 
@@ -186,14 +214,13 @@ absl::Status TreeWriter::Remove(const std::string& path) {
   ASSIGN_OR_RETURN(const auto st, Lstat(path));
   if (!st.has_value()) return absl::OkStatus();
   if (path == "/") return absl::InvalidArgumentError("cannot remove the root of a tree");
-  resolver_.Forget();
-  upper_dirs_.clear();
-  ASSIGN_OR_RETURN(const int parent, ParentOf(path));
-  const std::string name = path.substr(path.rfind('/') + 1);
-  RETURN_IF_ERROR(os::RemoveTreeAt(parent, name));
+  directories_.clear();
+  open_.clear();
+  ASSIGN_OR_RETURN(const Place place, PlaceOf(path));
+  RETURN_IF_ERROR(os::RemoveTreeAt(place.parent, place.name));
   ASSIGN_OR_RETURN(const auto lower, LstatLower(path));
   if (lower.has_value()) {
-    if (::mknodat(parent, name.c_str(), S_IFCHR, makedev(0, 0)) != 0) return ErrnoError(absl::StrCat("remove ", path));
+    if (::mknodat(place.parent, place.name.c_str(), S_IFCHR, makedev(0, 0)) != 0) return ErrnoError(absl::StrCat("remove ", path));
     hidden_.insert(path);
   }
   return absl::OkStatus();

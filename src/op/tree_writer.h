@@ -13,18 +13,19 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "base/unique_fd.h"
-#include "op/link_resolver.h"
 #include "op/source_tree.h"
 #include "snapshot/snapshots.h"
 
 namespace cachalot::op {
 
 // Not thread-safe. One writer works on an active snapshot from its preparation to its commit. "Paths" below are absolute in the
-// tree, clean and free of links, as Resolve gives them; their last component may be a link.
+// tree, clean and free of links, as Resolve gives them; their last component may be a link. A path with a link on its way names nothing:
+// directories are opened beneath the layers without following any, and all else is done with single names in them.
 class TreeWriter {
  public:
   static absl::StatusOr<std::unique_ptr<TreeWriter>> Open(snapshot::Snapshots& snapshots, const snapshot::SnapshotPtr& active);
@@ -64,20 +65,25 @@ class TreeWriter {
   bool ClaimInode(ino_t inode) { return linked_.insert(inode).second; }
 
  private:
+  class Steps;
+
   TreeWriter() = default;
   bool HiddenBelow(absl::string_view path) const;  // by an ancestor
   absl::StatusOr<std::optional<struct stat>> LstatLower(const std::string& path);
-  absl::Status EnsureUpper(const std::string& directory);
-  absl::StatusOr<int> ParentOf(const std::string& path);
+  // The upper tree's directory at `path`, or -1. Open until the next call.
+  absl::StatusOr<int> UpperDirectory(const std::string& path);
+  int KeepOpen(const std::string& path, UniqueFd directory);
+  // Where an entry is, or would be, in the upper tree; `parent` is -1 when its directory is not there.
+  absl::StatusOr<Place> UpperPlace(const std::string& path);
+  // The same, its directory taken over from the lower tree first.
+  absl::StatusOr<Place> PlaceOf(const std::string& path);
 
   UniqueFd upper_;
   std::unique_ptr<SourceTree> lower_;
-  LinkResolver resolver_;
-  absl::flat_hash_set<std::string> hidden_;      // whiteouts and opaque directories: nothing of the lower tree shows there
-  absl::flat_hash_set<std::string> upper_dirs_;  // directories known to be in the upper tree
+  absl::flat_hash_set<std::string> hidden_;          // whiteouts and opaque directories: nothing of the lower tree shows there
+  absl::flat_hash_set<std::string> directories_;     // known to be directories, in either tree
+  absl::flat_hash_map<std::string, UniqueFd> open_;  // directories of the upper tree
   absl::flat_hash_set<ino_t> linked_;
-  std::string open_path_;  // of open_dir_
-  UniqueFd open_dir_;
 };
 
 }  // namespace cachalot::op

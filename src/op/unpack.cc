@@ -16,6 +16,7 @@
 #include "op/copier.h"
 #include "op/file_actions.h"
 #include "os/file.h"
+#include "snapshot/file_attributes.h"
 
 namespace cachalot::op {
 namespace {
@@ -82,7 +83,7 @@ class Unpacker {
       if (!merge) RETURN_IF_ERROR(tree_.MakeDirectory(path, entry.mode));
       ASSIGN_OR_RETURN(const int fd, tree_.OpenDirectory(path));
       RETURN_IF_ERROR(SetAttributes(fd, "", attributes));
-      for (const auto& [name, value] : entry.xattrs) (void)::fsetxattr(fd, name.c_str(), value.data(), value.size(), 0);
+      SetXattrs(fd, entry);
       directories_.emplace_back(path, entry.mtime);
       return absl::OkStatus();
     }
@@ -121,8 +122,15 @@ class Unpacker {
     }
     if (::ftruncate(fd.get(), entry.size) != 0) return ErrnoError("truncate");
     RETURN_IF_ERROR(SetAttributes(fd.get(), "", attributes));
-    for (const auto& [name, value] : entry.xattrs) (void)::fsetxattr(fd.get(), name.c_str(), value.data(), value.size(), 0);
+    SetXattrs(fd.get(), entry);
     return absl::OkStatus();
+  }
+
+  // Those that the file system takes. Overlayfs's own would change what is seen of other layers.
+  static void SetXattrs(int fd, const codec::TarEntry& entry) {
+    for (const auto& [name, value] : entry.xattrs) {
+      if (!snapshot::IsOverlayXattr(name)) (void)::fsetxattr(fd, name.c_str(), value.data(), value.size(), 0);
+    }
   }
 
   codec::TarReader& reader_;

@@ -32,7 +32,10 @@ int OpenSameMount(int dir_fd, const std::string& name) {
 
 UniqueFd OpenForRemoval(int dir_fd, const std::string& name) {
   UniqueFd fd(OpenSameMount(dir_fd, name));
-  if (!fd.valid() && errno == EACCES && ::fchmodat(dir_fd, name.c_str(), 0700, 0) == 0) fd.reset(OpenSameMount(dir_fd, name));
+  if (fd.valid() || errno != EACCES) return fd;
+  const UniqueFd closed(::openat(dir_fd, name.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  // There is no fchmod for a descriptor that cannot read.
+  if (closed.valid() && ::chmod(DescriptorPath(closed.get()).c_str(), 0700) == 0) fd.reset(OpenSameMount(dir_fd, name));
   return fd;
 }
 

@@ -93,7 +93,7 @@ class Applier {
       absl::StatusOr<UniqueFd> found = os::OpenInRoot(lower_fd.get(), path, O_RDONLY | O_DIRECTORY);
       if (!found.ok()) continue;
       ASSIGN_OR_RETURN(const UniqueFd target, os::OpenBeneath(root_fd_.get(), path, O_RDONLY | O_DIRECTORY));
-      RETURN_IF_ERROR(CopyDirectoryAttributes(os::DescriptorPath(found->get()), target.get(), ""));
+      RETURN_IF_ERROR(CopyDirectoryAttributes(found->get(), target.get()));
       ASSIGN_OR_RETURN(const struct stat status, os::Stat(found->get()));
       directory_times_.emplace_back(path, status.st_mtim);
       break;
@@ -207,7 +207,7 @@ class Applier {
     const int empty = name.empty() ? AT_EMPTY_PATH : 0;
     if (::fchownat(dir_fd, name.c_str(), entry.uid, entry.gid, AT_SYMLINK_NOFOLLOW | empty) != 0) return ErrnoError("chown");
     if (entry.type != TarType::kSymlink) {
-      const int result = name.empty() ? ::fchmod(dir_fd, entry.mode) : ::fchmodat(dir_fd, name.c_str(), entry.mode, 0);
+      const int result = name.empty() ? ::fchmod(dir_fd, entry.mode) : ::fchmodat(dir_fd, name.c_str(), entry.mode, AT_SYMLINK_NOFOLLOW);
       if (result != 0) return ErrnoError("chmod");
     }
     for (const auto& [key, value] : entry.xattrs) {

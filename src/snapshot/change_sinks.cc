@@ -100,51 +100,82 @@ absl::Status TarChangeSink::OnDeleted(const std::string& path) {
   return tar_->Add(entry);
 }
 
-// Targets lie in a directory that only this process knows and that has no links yet except those made here: paths are safe.
-std::string LinkChangeSink::PathOf(const std::string& path) const { return absl::StrCat(target_, "/", path); }
+absl::StatusOr<UniqueFd> LinkChangeSink::OpenTarget(const std::string& directory) {
+  if (!root_.valid()) {
+    ASSIGN_OR_RETURN(root_, os::OpenDirectory(target_));
+  }
+  return os::OpenBeneath(root_.get(), directory, O_RDONLY | O_DIRECTORY);
+}
+
+absl::Status LinkChangeSink::Enter(const std::string& directory) {
+  if (parents_.target.valid() && parents_.path == directory) return absl::OkStatus();
+  parents_ = {directory, {}, {}};
+  ASSIGN_OR_RETURN(parents_.target, OpenTarget(directory));
+  return absl::OkStatus();
+}
 
 absl::Status LinkChangeSink::OnEntry(const std::string& path, int dir_fd, const std::string& name, const struct stat& status,
                                      const std::string& link) {
   any_ = true;
-  const std::string target = PathOf(path);
-  if (!link.empty() && ::linkat(AT_FDCWD, PathOf(link).c_str(), AT_FDCWD, target.c_str(), 0) == 0) return absl::OkStatus();
+  RETURN_IF_ERROR(Enter(DirName(path)));
+  if (!link.empty() && LinkAgain(link, name).ok()) return absl::OkStatus();
   if (!S_ISDIR(status.st_mode)) return Link(path, dir_fd, name, status);
-  if (::mkdir(target.c_str(), 0700) != 0) return ErrnoError(absl::StrCat("mkdir ", path));
-  directory_times_.emplace_back(target, status.st_mtim);
-  return CopyDirectoryAttributes(absl::StrCat(os::DescriptorPath(dir_fd), "/", name), AT_FDCWD, target);
+  if (::mkdirat(parents_.target.get(), name.c_str(), 0700) != 0) return ErrnoError(absl::StrCat("mkdir ", path));
+  directory_times_.emplace_back(path, status.st_mtim);
+  ASSIGN_OR_RETURN(const UniqueFd from, os::OpenBeneath(dir_fd, name, O_RDONLY | O_DIRECTORY));
+  ASSIGN_OR_RETURN(const UniqueFd to, os::OpenBeneath(parents_.target.get(), name, O_RDONLY | O_DIRECTORY));
+  return Annotate(CopyDirectoryAttributes(from.get(), to.get()), path);
+}
+
+// Another name for what is in the new layer already.
+absl::Status LinkChangeSink::LinkAgain(const std::string& link, const std::string& name) {
+  ASSIGN_OR_RETURN(const UniqueFd directory, OpenTarget(DirName(link)));
+  if (::linkat(directory.get(), BaseName(link).c_str(), parents_.target.get(), name.c_str(), 0) != 0) return ErrnoError("link");
+  return absl::OkStatus();
 }
 
 absl::Status LinkChangeSink::Link(const std::string& path, int dir_fd, const std::string& name, const struct stat& status) {
-  const std::string target = PathOf(path);
-  if (::linkat(dir_fd, name.c_str(), AT_FDCWD, target.c_str(), 0) == 0) return absl::OkStatus();
-  for (const std::string& source : sources_) {
-    const std::string original = absl::StrCat(source, "/", path);
+  if (::linkat(dir_fd, name.c_str(), parents_.target.get(), name.c_str(), 0) == 0) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const bool linked, LinkFromSources(name, status));
+  return linked ? absl::OkStatus() : Annotate(Copy(dir_fd, name, status), path);
+}
+
+// A mounted tree gives no links: the file is looked for in the layers that it is made of.
+absl::StatusOr<bool> LinkChangeSink::LinkFromSources(const std::string& name, const struct stat& status) {
+  for (std::size_t i = 0; i < sources_.size(); ++i) {
+    if (parents_.sources.size() == i) {
+      ASSIGN_OR_RETURN(const UniqueFd root, os::OpenDirectory(sources_[i]));
+      absl::StatusOr<UniqueFd> directory = os::OpenBeneath(root.get(), parents_.path, O_PATH | O_DIRECTORY);
+      // A link or a file on the way: this path means something else in that layer, and what lies below is hidden.
+      if (!directory.ok() && !absl::IsNotFound(directory.status())) return false;
+      parents_.sources.push_back(directory.ok() ? *std::move(directory) : UniqueFd());
+    }
+    const int directory = parents_.sources[i].get();
     struct stat found;
-    if (::lstat(original.c_str(), &found) != 0) {
-      if (errno == ENOENT) continue;
-      break;  // a link or a file on the way: this path means something else in that layer
-    }
-    if (found.st_mode == status.st_mode && found.st_size == status.st_size &&
-        ::linkat(AT_FDCWD, original.c_str(), AT_FDCWD, target.c_str(), 0) == 0) {
-      return absl::OkStatus();
-    }
-    break;
+    if (directory < 0 || (::fstatat(directory, name.c_str(), &found, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT)) continue;
+    return found.st_mode == status.st_mode && found.st_size == status.st_size &&
+           ::linkat(directory, name.c_str(), parents_.target.get(), name.c_str(), 0) == 0;
   }
+  return false;
+}
+
+absl::Status LinkChangeSink::Copy(int dir_fd, const std::string& name, const struct stat& status) {
+  const int target = parents_.target.get();
   if (S_ISLNK(status.st_mode)) {
     ASSIGN_OR_RETURN(const std::string link, os::ReadLink(dir_fd, name));
-    if (::symlink(link.c_str(), target.c_str()) != 0) return ErrnoError(absl::StrCat("link ", path));
+    if (::symlinkat(link.c_str(), target, name.c_str()) != 0) return ErrnoError("link");
   } else if (S_ISREG(status.st_mode)) {
-    ASSIGN_OR_RETURN(const UniqueFd fd, os::Open(target, O_WRONLY | O_CREAT | O_EXCL, 0600));
+    ASSIGN_OR_RETURN(const UniqueFd fd, os::OpenBeneath(target, name, O_WRONLY | O_CREAT | O_EXCL, 0600));
     RETURN_IF_ERROR(CopyData(dir_fd, name, fd.get()));
-  } else if (::mknod(target.c_str(), status.st_mode, status.st_rdev) != 0) {
-    return ErrnoError(absl::StrCat("create ", path));
+  } else if (::mknodat(target, name.c_str(), status.st_mode, status.st_rdev) != 0) {
+    return ErrnoError("create");
   }
-  if (::lchown(target.c_str(), status.st_uid, status.st_gid) != 0) return ErrnoError(absl::StrCat("chown ", path));
-  if (!S_ISLNK(status.st_mode) && ::chmod(target.c_str(), status.st_mode & 07777) != 0) return ErrnoError(absl::StrCat("chmod ", path));
+  if (::fchownat(target, name.c_str(), status.st_uid, status.st_gid, AT_SYMLINK_NOFOLLOW) != 0) return ErrnoError("chown");
+  if (!S_ISLNK(status.st_mode) && ::fchmodat(target, name.c_str(), status.st_mode & 07777, AT_SYMLINK_NOFOLLOW) != 0) return ErrnoError("chmod");
   ASSIGN_OR_RETURN(const auto xattrs, ReadXattrs(dir_fd, name));
-  for (const auto& [key, value] : xattrs) RETURN_IF_ERROR(SetXattr(AT_FDCWD, target, key, value));
+  for (const auto& [key, value] : xattrs) RETURN_IF_ERROR(SetXattr(target, name, key, value));
   const timespec times[2] = {status.st_atim, status.st_mtim};
-  if (::utimensat(AT_FDCWD, target.c_str(), times, AT_SYMLINK_NOFOLLOW) != 0) return ErrnoError(absl::StrCat("set times of ", path));
+  if (::utimensat(target, name.c_str(), times, AT_SYMLINK_NOFOLLOW) != 0) return ErrnoError("set times");
   return absl::OkStatus();
 }
 
@@ -154,14 +185,16 @@ absl::Status LinkChangeSink::OnDeleted(const std::string& path) {
     deleted_.push_back(path);
     return absl::OkStatus();
   }
-  if (::mknod(PathOf(path).c_str(), S_IFCHR, makedev(0, 0)) != 0) return ErrnoError(absl::StrCat("whiteout ", path));
+  RETURN_IF_ERROR(Enter(DirName(path)));
+  if (::mknodat(parents_.target.get(), BaseName(path).c_str(), S_IFCHR, makedev(0, 0)) != 0) return ErrnoError(absl::StrCat("whiteout ", path));
   return absl::OkStatus();
 }
 
 absl::Status LinkChangeSink::Finish() {
   for (const auto& [path, mtime] : directory_times_) {
     const timespec times[2] = {mtime, mtime};
-    if (::utimensat(AT_FDCWD, path.c_str(), times, AT_SYMLINK_NOFOLLOW) != 0) return ErrnoError(absl::StrCat("set times of ", path));
+    ASSIGN_OR_RETURN(const UniqueFd directory, OpenTarget(path));
+    if (::futimens(directory.get(), times) != 0) return ErrnoError(absl::StrCat("set times of ", path));
   }
   return absl::OkStatus();
 }

@@ -44,12 +44,24 @@ class LinkChangeSink : public ChangeSink {
   const std::vector<std::string>& deleted() const { return deleted_; }
 
  private:
-  std::string PathOf(const std::string& path) const;
+  // The directories of one path, for those that come one after the other.
+  struct Parents {
+    std::string path;
+    UniqueFd target;
+    std::vector<UniqueFd> sources;  // invalid where a layer has no such directory; as many as were asked for
+  };
+  absl::Status Enter(const std::string& directory);
+  absl::StatusOr<UniqueFd> OpenTarget(const std::string& directory);
+  absl::Status LinkAgain(const std::string& link, const std::string& name);
   absl::Status Link(const std::string& path, int dir_fd, const std::string& name, const struct stat& status);
+  absl::StatusOr<bool> LinkFromSources(const std::string& name, const struct stat& status);
+  absl::Status Copy(int dir_fd, const std::string& name, const struct stat& status);
 
   const std::string target_;
   const std::optional<std::vector<std::string>> lowers_;
   const std::vector<std::string> sources_;
+  UniqueFd root_;  // target_, once something was put there
+  Parents parents_;
   std::vector<std::pair<std::string, timespec>> directory_times_;
   std::vector<std::string> deleted_;
   bool any_ = false;

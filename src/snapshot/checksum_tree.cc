@@ -19,6 +19,7 @@
 #include "codec/sha256.h"
 #include "os/file.h"
 #include "snapshot/file_attributes.h"
+#include "tree/path_walk.h"
 
 namespace cachalot::snapshot {
 
@@ -27,7 +28,6 @@ namespace {
 constexpr int kHelpers = 3;
 constexpr std::size_t kFilesPerPiece = 64;
 constexpr std::size_t kReadSize = 64 * 1024;
-constexpr int kMaxLinks = 255;
 // A file changed this short before it is read may change again without its times showing it.
 constexpr std::int64_t kRacyNs = 50'000'000;
 
@@ -145,13 +145,7 @@ void ChecksumTree::Refresh(ChecksumNode* node, const Seen& seen) {
 absl::Status ChecksumTree::ListOne(ChecksumNode* node, const std::string& path) {
   if (node->listed == pass_) return absl::OkStatus();
   RETURN_IF_ERROR(OpenRoot());
-  UniqueFd fd;
-  if (path.empty()) {
-    fd.reset(::openat(root_fd_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  } else {
-    fd.reset(::openat(root_fd_.get(), path.c_str() + 1, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-  }
-  if (!fd.valid()) return ErrnoError(absl::StrCat("open ", path));
+  ASSIGN_OR_RETURN(const UniqueFd fd, os::OpenBeneath(root_fd_.get(), path.empty() ? "." : path.substr(1), O_RDONLY | O_DIRECTORY));
   ASSIGN_OR_RETURN(std::vector<os::DirectoryEntry> entries, os::ListDirectory(fd.get()));
   std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   std::vector<std::unique_ptr<ChecksumNode>> before;
@@ -192,37 +186,33 @@ absl::Status ChecksumTree::List(ChecksumNode* node, const std::string& path) {
 }
 
 absl::StatusOr<ChecksumNode*> ChecksumTree::Resolve(absl::string_view path, bool follow, std::string* resolved) {
-  std::string left = RootedPath(path).substr(1);
-  std::vector<ChecksumNode*> way = {&root_};
-  int links = 0;
-  const auto here = [&] {
-    std::string text;
-    for (std::size_t i = 1; i < way.size(); ++i) absl::StrAppend(&text, "/", way[i]->name);
-    return text;
+  class Steps final : public tree::PathSteps {
+   public:
+    explicit Steps(ChecksumTree& tree) : tree_(tree) {}
+    absl::StatusOr<tree::EntryKind> Look(const std::vector<std::string>& way, const std::string& name, std::string* target) override {
+      ChecksumNode* const directory = Node(way);
+      const std::string path = tree::PathOf(way, name);
+      RETURN_IF_ERROR(tree_.ListOne(directory, path.substr(0, path.rfind('/'))));
+      const ChecksumNode* const entry = directory->Child(name);
+      if (entry == nullptr) return tree::EntryKind::kNone;
+      *target = entry->link;
+      return tree::KindOf(entry->header.mode);
+    }
+    ChecksumNode* Node(const std::vector<std::string>& way) const {
+      ChecksumNode* node = &tree_.root_;
+      for (const std::string& name : way) node = node->Child(name);
+      return node;
+    }
+
+   private:
+    ChecksumTree& tree_;
   };
-  while (!left.empty()) {
-    const std::size_t slash = left.find('/');
-    const std::string part = left.substr(0, slash);
-    left = slash == std::string::npos ? "" : left.substr(slash + 1);
-    if (part.empty() || part == ".") continue;
-    if (part == "..") {
-      if (way.size() > 1) way.pop_back();
-      continue;
-    }
-    if (way.size() > 1 && !way.back()->IsDirectory()) return nullptr;  // the root may not have been looked at yet
-    RETURN_IF_ERROR(ListOne(way.back(), here()));
-    ChecksumNode* const next = way.back()->Child(part);
-    if (next == nullptr) return nullptr;
-    if (!next->IsLink() || (!follow && left.empty())) {
-      way.push_back(next);
-      continue;
-    }
-    if (++links > kMaxLinks) return absl::InvalidArgumentError(absl::StrCat("too many links in ", path));
-    if (absl::StartsWith(next->link, "/")) way.resize(1);
-    left = absl::StrCat(next->link, "/", left);
-  }
-  if (resolved != nullptr) *resolved = here();
-  return way.back();
+  Steps steps(*this);
+  ASSIGN_OR_RETURN(const tree::PathEnd end, tree::WalkPath(steps, RootedPath(path), follow));
+  if (!end.exists()) return nullptr;
+  if (resolved != nullptr) *resolved = end.way.empty() && end.rest.empty() ? "" : end.Path();
+  ChecksumNode* const directory = steps.Node(end.way);
+  return end.rest.empty() ? directory : directory->Child(end.rest.front());
 }
 
 absl::Status ChecksumTree::HashOne(ChecksumNode* node, const std::string& path) const {
@@ -238,9 +228,7 @@ absl::Status ChecksumTree::HashOne(ChecksumNode* node, const std::string& path) 
   }
   timespec now;
   ::clock_gettime(CLOCK_REALTIME, &now);
-  const char* const relative = path.empty() ? "." : path.c_str() + 1;
-  const UniqueFd fd(::openat(root_fd_.get(), relative, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
-  if (!fd.valid()) return ErrnoError(absl::StrCat("open ", path));
+  ASSIGN_OR_RETURN(const UniqueFd fd, os::OpenBeneath(root_fd_.get(), path.empty() ? "." : path.substr(1), O_RDONLY | O_NONBLOCK));
   ASSIGN_OR_RETURN(const auto xattrs, ReadXattrs(fd.get()));
   hash.Update(HeaderText(*node, xattrs));
   if (!node->IsDirectory() && node->identity.size > 0) {

@@ -85,23 +85,18 @@ absl::Status MarkOpaque(int dir_fd, const std::string& name) {
 
 bool ExistsInAny(const std::vector<std::string>& layers, const std::string& path) {
   return std::any_of(layers.begin(), layers.end(), [&](const std::string& layer) {
-    struct stat status;
-    return ::lstat(absl::StrCat(layer, "/", path).c_str(), &status) == 0;
+    const absl::StatusOr<UniqueFd> root = os::OpenDirectory(layer);
+    return root.ok() && os::OpenBeneath(root->get(), path, O_PATH | O_NOFOLLOW).ok();
   });
 }
 
-absl::Status CopyDirectoryAttributes(const std::string& from, int dir_fd, const std::string& name) {
-  ASSIGN_OR_RETURN(const UniqueFd source, os::OpenDirectory(from));
-  struct stat status;
-  if (::fstat(source.get(), &status) != 0) return ErrnoError(absl::StrCat("stat ", from));
-  ASSIGN_OR_RETURN(const auto xattrs, ReadXattrs(source.get()));
-  const std::string target = PathAt(dir_fd, name);
-  if (::lchown(target.c_str(), status.st_uid, status.st_gid) != 0 || ::chmod(target.c_str(), status.st_mode & 07777) != 0) {
-    return ErrnoError(absl::StrCat("set owner and mode of ", name));
-  }
-  for (const auto& [key, value] : xattrs) RETURN_IF_ERROR(SetXattr(dir_fd, name, key, value));
+absl::Status CopyDirectoryAttributes(int from, int to) {
+  ASSIGN_OR_RETURN(const struct stat status, os::Stat(from));
+  ASSIGN_OR_RETURN(const auto xattrs, ReadXattrs(from));
+  if (::fchown(to, status.st_uid, status.st_gid) != 0 || ::fchmod(to, status.st_mode & 07777) != 0) return ErrnoError("set owner and mode");
+  for (const auto& [key, value] : xattrs) RETURN_IF_ERROR(SetXattr(to, "", key, value));
   const timespec times[2] = {{0, UTIME_OMIT}, status.st_mtim};
-  if (::utimensat(AT_FDCWD, target.c_str(), times, 0) != 0) return ErrnoError(absl::StrCat("set times of ", name));
+  if (::futimens(to, times) != 0) return ErrnoError("set times");
   return absl::OkStatus();
 }
 

@@ -32,7 +32,7 @@ absl::Status MarkOpaque(int dir_fd, const std::string& name);
 // Whether one of these layer directories has an entry at `path`.
 bool ExistsInAny(const std::vector<std::string>& layers, const std::string& path);
 
-// Gives the directory `name` in `dir_fd` mode, owner, xattrs and mtime of the directory at `from`.
-absl::Status CopyDirectoryAttributes(const std::string& from, int dir_fd, const std::string& name);
+// Gives the open directory `to` mode, owner, xattrs and mtime of the open directory `from`.
+absl::Status CopyDirectoryAttributes(int from, int to);
 
 }  // namespace cachalot::snapshot

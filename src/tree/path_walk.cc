@@ -33,6 +33,13 @@ std::string PathEnd::Path() const {
   return path.empty() ? "/" : path;
 }
 
+std::string PathOf(const std::vector<std::string>& way, const std::string& name) {
+  std::string path;
+  for (const std::string& directory : way) absl::StrAppend(&path, "/", directory);
+  absl::StrAppend(&path, "/", name);
+  return path;
+}
+
 absl::StatusOr<PathEnd> WalkPath(PathSteps& steps, absl::string_view path, bool follow_last) {
   std::vector<std::string> ahead;
   Push(path, ahead);

@@ -35,6 +35,9 @@ struct PathEnd {
   std::string Path() const;
 };
 
+// "/a/b/name" for the way {"a", "b"}.
+std::string PathOf(const std::vector<std::string>& way, const std::string& name);
+
 // Follows `path` inside the tree: links count, absolute ones begin at the root, ".." stops there. What does not exist is taken as it stands,
 // and ".." leads out of it again to what exists: "nope/../link" is the link. Without `follow_last` a link in the last name stays one.
 // FAILED_PRECONDITION after 255 links.

@@ -1,6 +1,8 @@
 #include "tree/resolve.h"
 
 #include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -85,6 +87,29 @@ absl::StatusOr<Resolved> Resolve(int root, absl::string_view path, bool follow_l
   DirectorySteps steps(root);
   ASSIGN_OR_RETURN(PathEnd end, WalkPath(steps, path, follow_last));
   return steps.Finish(std::move(end));
+}
+
+absl::StatusOr<UniqueFd> TryOpenDirectory(int root, absl::string_view path) {
+  struct open_how how = {};
+  how.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+  const std::string text(path);
+  UniqueFd fd;
+  do {
+    fd.reset(static_cast<int>(::syscall(SYS_openat2, root, text.c_str(), &how, sizeof how)));
+  } while (!fd.valid() && (errno == EAGAIN || errno == EINTR));
+  if (!fd.valid() && errno != ENOENT && errno != ENOTDIR && errno != ELOOP) return ErrnoError(absl::StrCat("open ", path));
+  return fd;
+}
+
+absl::StatusOr<UniqueFd> OpenRegularFile(int directory, const std::string& name, absl::string_view path) {
+  const UniqueFd entry(::openat(directory, name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+  if (!entry.valid()) return ErrnoError(absl::StrCat("open ", path));
+  ASSIGN_OR_RETURN(const struct stat st, os::Stat(entry.get()));
+  if (!S_ISREG(st.st_mode)) return absl::InvalidArgumentError(absl::StrCat(path, " is not a regular file"));
+  UniqueFd fd(::open(os::DescriptorPath(entry.get()).c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd.valid()) return ErrnoError(absl::StrCat("open ", path));
+  return fd;
 }
 
 absl::StatusOr<UniqueFd> MakeDirectories(int root, absl::string_view path, const DirectoryAttributes& attributes, std::vector<std::string>* created) {

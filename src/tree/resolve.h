@@ -31,6 +31,12 @@ struct Resolved : PathEnd {
 // Follows `path` beneath the directory `root`, as WalkPath does.
 absl::StatusOr<Resolved> Resolve(int root, absl::string_view path, bool follow_last = true);
 
+// The directory `path` beneath `root`, O_RDONLY; an invalid descriptor where nothing is, or a link or something else stands in the way.
+absl::StatusOr<UniqueFd> TryOpenDirectory(int root, absl::string_view path);
+// The regular file `name` (one name) in `directory`, for reading. Nothing else is opened, not even for a moment: opening a device or a pipe may
+// already do something. INVALID_ARGUMENT `<path> is not a regular file`.
+absl::StatusOr<UniqueFd> OpenRegularFile(int directory, const std::string& name, absl::string_view path);
+
 // What new directories get. Owners of -1 are the process's own.
 struct DirectoryAttributes {
   mode_t mode = 0755;

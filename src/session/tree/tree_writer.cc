@@ -196,8 +196,7 @@ absl::Status TreeWriter::MakeSpecial(int directory, const std::string& name, con
   if (fchownat(directory, name.c_str(), stat.uid(), stat.gid(), AT_SYMLINK_NOFOLLOW) != 0) {
     return ErrnoError(absl::StrCat("chown ", stat.path()));
   }
-  // The entry was made just now by this process, so that it cannot be a link here.
-  if (!IsSymlink(stat) && fchmodat(directory, name.c_str(), mode & 07777, 0) != 0) {
+  if (!IsSymlink(stat) && fchmodat(directory, name.c_str(), mode & 07777, AT_SYMLINK_NOFOLLOW) != 0) {
     return ErrnoError(absl::StrCat("chmod ", stat.path()));
   }
   const timespec times[2] = {TimespecOf(stat.modtime()), TimespecOf(stat.modtime())};
