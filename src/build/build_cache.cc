@@ -79,7 +79,7 @@ absl::StatusOr<solver::ResultPtr> BuildCache::Adopt(remotecache::ImportedCache& 
     ASSIGN_OR_RETURN(snapshot::SnapshotPtr tree, parts.snapshots->FromLayer(trees.empty() ? nullptr : trees.back(), layer, label));
     trees.push_back(std::move(tree));
   }
-  RETURN_IF_ERROR(parts.index->SaveResult(solver::OutputKey(key->id, output), {trees.empty() ? "" : trees.back()->id(), result.created_at}));
+  RETURN_IF_ERROR(local_.SaveSnapshot(*key, output, {trees.empty() ? "" : trees.back()->id(), result.created_at}));
   RETURN_IF_ERROR(RememberPrefixes(cache, key, result, trees));
   return std::make_shared<op::TreeResult>(trees.empty() ? nullptr : trees.back());
 }
@@ -101,7 +101,7 @@ absl::Status BuildCache::RememberPrefixes(remotecache::ImportedCache& cache, con
       if (!beneath.has_value() || !BeginsWith(result.layers, beneath->layers)) continue;
       ASSIGN_OR_RETURN(const std::optional<store::CacheIndex::Result> known, index.ResultOf(name));
       if (known.has_value()) continue;
-      RETURN_IF_ERROR(index.SaveResult(name, {trees[beneath->layers.size() - 1]->id(), beneath->created_at}));
+      RETURN_IF_ERROR(local_.SaveSnapshot(*input.vertex, input.output, {trees[beneath->layers.size() - 1]->id(), beneath->created_at}));
     }
   }
   return absl::OkStatus();
@@ -117,6 +117,23 @@ absl::StatusOr<solver::CacheStore::Contents> BuildCache::LoadContents(const solv
     return contents;
   }
   return Contents();
+}
+
+absl::StatusOr<bool> BuildCache::MayHaveContents(const solver::PartialKey& known, const std::vector<int>& outputs) {
+  ASSIGN_OR_RETURN(const bool local, local_.MayHaveContents(known, outputs));
+  return local || AnyImportedFits(known, outputs);
+}
+
+absl::StatusOr<bool> BuildCache::MayHaveResult(const solver::PartialKey& known, const std::vector<int>& outputs) {
+  ASSIGN_OR_RETURN(const bool local, local_.MayHaveResult(known, outputs));
+  return local || AnyImportedFits(known, outputs);
+}
+
+bool BuildCache::AnyImportedFits(const solver::PartialKey& known, const std::vector<int>& outputs) {
+  for (remotecache::ImportedCache* cache : Imported()) {
+    if (cache->AnyFits(known, outputs)) return true;
+  }
+  return false;
 }
 
 }  // namespace cachalot::build

@@ -32,11 +32,14 @@ class BuildCache : public solver::CacheStore {
   absl::Status SaveContents(const solver::CacheKeyPtr& definition, const std::vector<std::string>& contents) override {
     return local_.SaveContents(definition, contents);
   }
+  absl::StatusOr<bool> MayHaveContents(const solver::PartialKey& known, const std::vector<int>& outputs) override;
+  absl::StatusOr<bool> MayHaveResult(const solver::PartialKey& known, const std::vector<int>& outputs) override;
 
   // The caches that could be imported. Waits for them.
   std::vector<remotecache::ImportedCache*> Imported();
 
  private:
+  bool AnyImportedFits(const solver::PartialKey& known, const std::vector<int>& outputs);
   absl::StatusOr<solver::ResultPtr> Adopt(remotecache::ImportedCache& cache, const solver::CacheKeyPtr& key, int output,
                                           const remotecache::CachedLayers& result);
   absl::Status RememberPrefixes(remotecache::ImportedCache& cache, const solver::CacheKeyPtr& key, const remotecache::CachedLayers& result,

@@ -1,5 +1,6 @@
 #include "remotecache/imported_cache.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/escaping.h"
@@ -197,6 +198,10 @@ std::optional<std::vector<std::string>> ImportedCache::ContentsOf(const solver::
     if (auto contents = part.matcher->ContentsOf(definition, outputs); contents.has_value()) return contents;
   }
   return std::nullopt;
+}
+
+bool ImportedCache::AnyFits(const solver::PartialKey& known, const std::vector<int>& outputs) {
+  return std::any_of(parts_.begin(), parts_.end(), [&](const Part& part) { return part.matcher->AnyFits(known, outputs); });
 }
 
 }  // namespace cachalot::remotecache

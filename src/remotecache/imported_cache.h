@@ -33,6 +33,7 @@ class ImportedCache {
   std::optional<CachedLayers> ResultOf(const solver::CacheKeyPtr& key, int output);
   // See KeyMatcher.
   std::optional<std::vector<std::string>> ContentsOf(const solver::CacheKeyPtr& definition, const std::vector<int>& outputs);
+  bool AnyFits(const solver::PartialKey& known, const std::vector<int>& outputs);
 
   CacheOrigin& origin() { return *origin_; }
   // "application/vnd.oci.image.manifest.v1+json" and the like; empty when there is no manifest.

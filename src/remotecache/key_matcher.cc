@@ -16,7 +16,7 @@ void Sort(std::vector<int>& records) {
 KeyMatcher::KeyMatcher(CacheConfig config) : config_(std::move(config)), targets_(config_.records.size()) {
   for (std::size_t i = 0; i < config_.records.size(); ++i) {
     const Record& record = config_.records[i];
-    if (record.inputs.empty()) roots_[record.digest].push_back(static_cast<int>(i));
+    (record.inputs.empty() ? roots_ : steps_)[record.digest].push_back(static_cast<int>(i));
     for (std::size_t input = 0; input < record.inputs.size(); ++input) {
       for (const RecordLink& link : record.inputs[input]) {
         targets_[link.record][{static_cast<int>(input), record.digest, link.selector}].push_back(static_cast<int>(i));
@@ -43,6 +43,24 @@ const KeyMatcher::Records* KeyMatcher::Known(const solver::CacheKey& key, int ou
   return found == found_.end() ? nullptr : &found->second;
 }
 
+// Records with this digest that have all the inputs that are known; the records of those are.
+KeyMatcher::Records KeyMatcher::Join(const std::string& digest, const std::vector<solver::KeyInput>& inputs) const {
+  const auto steps = steps_.find(digest);
+  Records common = steps == steps_.end() ? Records() : steps->second;
+  for (std::size_t i = 0; i < inputs.size() && !common.empty(); ++i) {
+    const solver::KeyInput& input = inputs[i];
+    if (input.vertex == nullptr && input.content.empty()) continue;
+    Records targets;
+    if (input.vertex != nullptr) AddTargets(*Known(*input.vertex, input.output), {static_cast<int>(i), digest, input.selector}, targets);
+    if (!input.content.empty()) AddTargets(Roots(input.content), {static_cast<int>(i), digest, ""}, targets);
+    Sort(targets);
+    Records both;
+    std::set_intersection(common.begin(), common.end(), targets.begin(), targets.end(), std::back_inserter(both));
+    common = std::move(both);
+  }
+  return common;
+}
+
 // The inputs' records are known.
 KeyMatcher::Records KeyMatcher::Match(const solver::CacheKey& key, int output) {
   Records records;
@@ -55,21 +73,7 @@ KeyMatcher::Records KeyMatcher::Match(const solver::CacheKey& key, int output) {
       records.insert(records.end(), roots.begin(), roots.end());
       continue;
     }
-    Records common;
-    for (std::size_t i = 0; i < key.inputs.size(); ++i) {
-      const solver::KeyInput& input = key.inputs[i];
-      Records targets;
-      AddTargets(*Known(*input.vertex, input.output), {static_cast<int>(i), digest, input.selector}, targets);
-      if (!input.content.empty()) AddTargets(Roots(input.content), {static_cast<int>(i), digest, ""}, targets);
-      Sort(targets);
-      if (i == 0) {
-        common = std::move(targets);
-        continue;
-      }
-      Records both;
-      std::set_intersection(common.begin(), common.end(), targets.begin(), targets.end(), std::back_inserter(both));
-      common = std::move(both);
-    }
+    const Records common = Join(digest, key.inputs);
     records.insert(records.end(), common.begin(), common.end());
   }
   Sort(records);
@@ -95,6 +99,21 @@ std::vector<int> KeyMatcher::Find(const solver::CacheKeyPtr& key, int output) {
     pending.pop_back();
   }
   return *Known(*key, output);
+}
+
+bool KeyMatcher::AnyFits(const solver::PartialKey& known, const std::vector<int>& outputs) {
+  for (const solver::KeyInput& input : known.inputs) {
+    if (input.vertex != nullptr) Find(input.vertex, input.output);
+  }
+  std::vector<std::string> digests = known.other_digests;
+  digests.push_back(known.op_digest);
+  std::lock_guard lock(mutex_);
+  for (const std::string& op_digest : digests) {
+    for (const int output : outputs) {
+      if (!Join(solver::RecordDigest(op_digest, output), known.inputs).empty()) return true;
+    }
+  }
+  return false;
 }
 
 // A content is a root that the input's own key does not lead to.

@@ -26,6 +26,8 @@ class KeyMatcher {
   // What a vertex with this definition key read when the cache was made, one KeyInput::content per input (empty where the cache
   // does not tell); nothing when the cache is of no use for any of `outputs`.
   std::optional<std::vector<std::string>> ContentsOf(const solver::CacheKeyPtr& definition, const std::vector<int>& outputs);
+  // Whether a record may stand for one of `outputs` of a vertex with these parts.
+  bool AnyFits(const solver::PartialKey& known, const std::vector<int>& outputs);
 
  private:
   using Records = std::vector<int>;  // sorted
@@ -38,12 +40,14 @@ class KeyMatcher {
 
   const Records* Known(const solver::CacheKey& key, int output) const;
   Records Match(const solver::CacheKey& key, int output);
+  Records Join(const std::string& digest, const std::vector<solver::KeyInput>& inputs) const;
   const Records& Roots(const std::string& digest) const;
   void AddTargets(const Records& from, const Step& step, Records& out) const;
   std::string ContentOf(const Record& record, std::size_t input, const Records& by_key) const;
 
   const CacheConfig config_;
   absl::flat_hash_map<std::string, Records> roots_;  // records without inputs, by digest
+  absl::flat_hash_map<std::string, Records> steps_;  // those with inputs
   std::vector<std::map<Step, Records>> targets_;     // by record: where its links lead
 
   std::mutex mutex_;

@@ -50,6 +50,30 @@ TEST(KeyMatcherTest, FindsAChainOfStepsByTheirKeys) {
   EXPECT_EQ(ResultOf(matcher, StepKey("run", {From(SourceKey("another image"))}), 1), "none");
 }
 
+TEST(KeyMatcherTest, SomeOfAKeyTellsWhatCannotBeThere) {
+  const CacheKeyPtr base = SourceKey("base"), stage = SourceKey("stage"), another = SourceKey("another");
+  const CacheKeyPtr copy = StepKey("copy", {From(base), Reading(stage, "/src", "files")});
+  RecordGraph graph;
+  graph.Add(copy, 0);
+  graph.SetResult({copy, 0}, Chain({"base", "copy"}));
+  KeyMatcher matcher(graph.Build());
+  const auto fits = [&](solver::KeyInput below, solver::KeyInput files, int output = 0) {
+    return matcher.AnyFits({"copy", {}, {std::move(below), std::move(files)}}, {output});
+  };
+  const solver::KeyInput unknown{nullptr, 0, "", false, ""};
+  EXPECT_TRUE(fits(unknown, unknown));
+  EXPECT_TRUE(fits(From(base), unknown));
+  EXPECT_TRUE(fits(unknown, Reading(stage, "/src", "")));
+  EXPECT_TRUE(fits(unknown, Reading(another, "/src", "files")));
+  EXPECT_TRUE(fits(From(base), Reading(nullptr, "", "files")));
+  EXPECT_FALSE(fits(unknown, unknown, 1)) << "another output";
+  EXPECT_FALSE(fits(From(another), unknown));
+  EXPECT_FALSE(fits(unknown, Reading(another, "/src", "")));
+  EXPECT_FALSE(fits(unknown, Reading(another, "/src", "other files")));
+  EXPECT_FALSE(fits(From(another), Reading(nullptr, "", "files")));
+  EXPECT_FALSE(matcher.AnyFits({"move", {}, {unknown}}, {0}));
+}
+
 TEST(KeyMatcherTest, ContentMatchesWhereverItComesFrom) {
   const CacheKeyPtr base = SourceKey("base");
   const CacheKeyPtr copy = StepKey("copy", {From(base), Reading(LocalKey("session 1"), "/src", "files")});

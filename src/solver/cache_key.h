@@ -37,6 +37,13 @@ struct CacheKey {
   bool ephemeral = false;  // means something in this build only
 };
 
+// Some of a vertex's key: an input that is not known yet has neither vertex nor content.
+struct PartialKey {
+  std::string op_digest;
+  std::vector<std::string> other_digests;
+  std::vector<KeyInput> inputs;
+};
+
 // `ephemeral`: what the operation itself says. Inputs that enter by their content do not make a key ephemeral.
 CacheKeyPtr NewCacheKey(std::string op_digest, std::vector<std::string> other_digests, std::vector<KeyInput> inputs, bool ephemeral);
 // The same key with other contents of its inputs, one each; contents of inputs that do not enter by content are ignored.

@@ -28,20 +28,29 @@ struct Node {
   std::optional<absl::Status> failure;  // kept until the job is idle, so that nothing fails twice
 
   Stage key_stage = Stage::kIdle;
+  size_t missing_parts = 0;  // of the definition: the node's own description, inputs' keys
+  bool described = false;    // cache_map is there
   CacheMap cache_map;
   CacheKeyPtr definition;
-  CacheKeyPtr key;  // canonical, once key_stage is done
+  bool contents_wanted = false;                      // what it reads cannot be looked up: its inputs tell
+  std::optional<std::vector<std::string>> contents;  // once they told
+  CacheKeyPtr key;                                   // canonical, once key_stage is done
   std::vector<StatusCallback> key_waiters;
 
   Stage result_stage = Stage::kIdle;  // of the run that yields every output
   std::map<int, ResultPtr> results;   // loaded or produced
   std::map<int, std::vector<ResultCallback>> result_waiters;
+  bool run_certain = false;  // whatever its key will be, nothing is stored under it: its inputs were asked for
+
+  bool foreseeing = false;     // the store is being asked what it may have
+  bool foresee_again = false;  // more has become known meanwhile
 
   bool ran = false;            // an event said that real work began
   bool marked_cached = false;  // an event said that nothing had to be done
 
   bool dead = false;  // its job became idle while it was busy: whatever still arrives for it is ignored
 
+  bool ended() const { return dead || failure.has_value(); }
   bool busy() const { return key_stage == Stage::kBusy || result_stage == Stage::kBusy; }
 };
 using NodePtr = std::shared_ptr<Node>;

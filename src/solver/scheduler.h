@@ -48,18 +48,29 @@ class Scheduler : public std::enable_shared_from_this<Scheduler> {
 
   // -- keys (scheduler_keys.cc)
   void NeedKey(const NodePtr& node, StatusCallback done);
+  void Describe(const NodePtr& node);
   void OnDescribed(const NodePtr& node, absl::StatusOr<CacheMap> cache_map);
-  void OnInputKeys(const NodePtr& node);
-  void NeedContentKey(const NodePtr& node);
+  void OnPart(const NodePtr& node);
+  void OnDefinition(const NodePtr& node);
+  void WantContents(const NodePtr& node);
   void OnContentInputs(const NodePtr& node);
-  void OnContents(const NodePtr& node, const std::vector<std::string>& contents);
+  void OnContents(const NodePtr& node);
   void SetKey(const NodePtr& node, CacheKeyPtr key);
+
+  // -- what can be told before a key is known (scheduler_foresight.cc)
+  // Call whenever more is known of `node` and its key still is not.
+  void Foresee(const NodePtr& node);
+  PartialKey KnownDefinition(const NodePtr& node);
+  PartialKey KnownKey(const NodePtr& node);
+  void WantInputs(const NodePtr& node);
 
   // -- results (scheduler_results.cc)
   void NeedResult(const NodePtr& node, int output, ResultCallback done);
   void OnResultKey(const NodePtr& node);
   void OnLoaded(const NodePtr& node, absl::StatusOr<Outcome> outcome);
   void NeedInputs(const NodePtr& node);
+  // Call through the mailbox: a deep graph must not become a deep stack.
+  void NeedInput(const NodePtr& node, size_t index, StatusCallback done);
   void FlyOrJoin(const NodePtr& node);
   void Launch(const FlightPtr& flight, const NodePtr& node);
   void OnLanded(const FlightPtr& flight, absl::StatusOr<Outcome> outcome);
@@ -71,6 +82,8 @@ class Scheduler : public std::enable_shared_from_this<Scheduler> {
   // Calls `done` once all of `count` callbacks made by the returned function were OK, or one was not.
   StatusCallback Gather(const NodePtr& node, size_t count, std::function<void()> done);
   NodePtr InputOf(const NodePtr& node, size_t index);
+  static std::vector<int> OutputsOf(const Node& node) { return {node.outputs.begin(), node.outputs.end()}; }
+  static bool ReadsContents(const CacheMap& cache_map);
   static std::shared_ptr<CacheStore> StoreOf(const NodePtr& node) { return node->job.lock()->store; }
   OpContext ContextOf(const NodePtr& node, const std::shared_ptr<Reporter>& reporter);
 

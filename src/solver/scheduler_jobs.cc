@@ -173,7 +173,7 @@ void Scheduler::Fail(const NodePtr& node, absl::Status status) {
 StatusCallback Scheduler::Gather(const NodePtr& node, size_t count, std::function<void()> done) {
   auto left = std::make_shared<size_t>(count);
   return [this, node, left, done = std::move(done)](absl::Status status) {
-    if (node->dead || node->failure) {
+    if (node->ended()) {
       return;
     }
     if (!status.ok()) {

@@ -7,6 +7,10 @@
 
 namespace cachalot::solver {
 
+bool Scheduler::ReadsContents(const CacheMap& cache_map) {
+  return std::any_of(cache_map.inputs.begin(), cache_map.inputs.end(), [](const InputKey& input) { return input.content; });
+}
+
 void Scheduler::NeedKey(const NodePtr& node, StatusCallback done) {
   if (node->failure || node->key_stage == Stage::kDone) {
     mailbox_.Post([done = std::move(done), status = node->failure.value_or(absl::OkStatus())] { done(status); });
@@ -16,6 +20,20 @@ void Scheduler::NeedKey(const NodePtr& node, StatusCallback done) {
   if (std::exchange(node->key_stage, Stage::kBusy) == Stage::kBusy) {
     return;
   }
+  const size_t inputs = node->vertex->inputs.size();
+  node->missing_parts = inputs + 1;
+  Describe(node);
+  for (size_t i = 0; i < inputs; ++i) {
+    // Through the mailbox: a deep graph must not become a deep stack.
+    mailbox_.Post([this, node, i] {
+      if (!node->ended()) {
+        NeedKey(InputOf(node, i), Gather(node, 1, [this, node] { OnPart(node); }));
+      }
+    });
+  }
+}
+
+void Scheduler::Describe(const NodePtr& node) {
   auto reporter = std::make_shared<Reporter>(clock_);
   const OpContext context = ContextOf(node, reporter);
   Command(
@@ -34,11 +52,10 @@ void Scheduler::NeedKey(const NodePtr& node, StatusCallback done) {
 }
 
 void Scheduler::OnDescribed(const NodePtr& node, absl::StatusOr<CacheMap> cache_map) {
-  if (node->dead) {
+  if (node->ended()) {
     return;
   }
-  const size_t inputs = node->vertex->inputs.size();
-  if (cache_map.ok() && cache_map->inputs.size() != inputs) {
+  if (cache_map.ok() && cache_map->inputs.size() != node->vertex->inputs.size()) {
     cache_map = absl::InternalError("operation describes another number of inputs than its vertex has");
   }
   if (!cache_map.ok()) {
@@ -46,61 +63,57 @@ void Scheduler::OnDescribed(const NodePtr& node, absl::StatusOr<CacheMap> cache_
     return;
   }
   node->cache_map = *std::move(cache_map);
-  if (inputs == 0) {
-    OnInputKeys(node);
-    return;
-  }
-  const StatusCallback gather = Gather(node, inputs, [this, node] { OnInputKeys(node); });
-  for (size_t i = 0; i < inputs; ++i) {
-    // Through the mailbox: a deep graph must not become a deep stack.
-    mailbox_.Post([this, node, i, gather] {
-      if (!node->dead) {
-        NeedKey(InputOf(node, i), gather);
-      }
-    });
+  node->described = true;
+  OnPart(node);
+}
+
+void Scheduler::OnPart(const NodePtr& node) {
+  if (--node->missing_parts == 0) {
+    OnDefinition(node);
+  } else {
+    Foresee(node);
   }
 }
 
-void Scheduler::OnInputKeys(const NodePtr& node) {
-  std::vector<KeyInput> inputs;
-  for (size_t i = 0; i < node->vertex->inputs.size(); ++i) {
-    const InputKey& described = node->cache_map.inputs[i];
-    inputs.push_back({InputOf(node, i)->key, node->vertex->inputs[i].output, described.selector, described.content, ""});
-  }
-  node->definition = NewCacheKey(node->cache_map.op_digest, node->cache_map.other_digests, std::move(inputs), node->cache_map.ephemeral);
-  if (std::none_of(node->definition->inputs.begin(), node->definition->inputs.end(), [](const KeyInput& input) { return input.by_content; })) {
+void Scheduler::OnDefinition(const NodePtr& node) {
+  PartialKey whole = KnownDefinition(node);
+  node->definition = NewCacheKey(std::move(whole.op_digest), std::move(whole.other_digests), std::move(whole.inputs), node->cache_map.ephemeral);
+  if (!ReadsContents(node->cache_map)) {
     SetKey(node, node->definition);
-    return;
+  } else if (node->contents) {
+    OnContents(node);
+  } else if (node->contents_wanted) {
+    Foresee(node);
+  } else if (node->definition->ephemeral) {
+    WantContents(node);
+  } else {
+    Command([store = StoreOf(node), key = node->definition, outputs = OutputsOf(*node)] { return store->LoadContents(key, outputs); },
+            [this, node](absl::StatusOr<CacheStore::Contents> contents) {
+              if (node->ended() || node->contents_wanted) {
+                return;
+              }
+              if (!contents.ok()) {
+                Fail(node, contents.status());
+              } else if (!contents->has_value() || (*contents)->size() != node->definition->inputs.size()) {
+                WantContents(node);
+              } else {
+                SetKey(node, WithContents(*node->definition, node->cache_map.ephemeral, **contents));
+              }
+            });
   }
-  if (node->definition->ephemeral) {
-    NeedContentKey(node);
-    return;
-  }
-  Command([store = StoreOf(node), key = node->definition,
-           outputs = std::vector<int>(node->outputs.begin(), node->outputs.end())] { return store->LoadContents(key, outputs); },
-          [this, node](absl::StatusOr<CacheStore::Contents> contents) {
-            if (node->dead) {
-              return;
-            }
-            if (!contents.ok()) {
-              Fail(node, contents.status());
-            } else if (!contents->has_value() || (*contents)->size() != node->definition->inputs.size()) {
-              NeedContentKey(node);
-            } else {
-              SetKey(node, WithContents(*node->definition, node->cache_map.ephemeral, **contents));
-            }
-          });
 }
 
-void Scheduler::NeedContentKey(const NodePtr& node) {
+void Scheduler::WantContents(const NodePtr& node) {
+  node->contents_wanted = true;
   const auto& inputs = node->cache_map.inputs;
   const size_t count = std::count_if(inputs.begin(), inputs.end(), [](const InputKey& input) { return input.content; });
   const StatusCallback gather = Gather(node, count, [this, node] { OnContentInputs(node); });
   for (size_t i = 0; i < inputs.size(); ++i) {
     if (inputs[i].content) {
-      NeedResult(InputOf(node, i), node->vertex->inputs[i].output, [gather](const absl::StatusOr<ResultPtr>& result) { gather(result.status()); });
+      mailbox_.Post([this, node, i, gather] { NeedInput(node, i, gather); });
     }
   }
+  Foresee(node);
 }
 
 void Scheduler::OnContentInputs(const NodePtr& node) {
@@ -129,22 +142,27 @@ void Scheduler::OnContentInputs(const NodePtr& node) {
         return contents;
       },
       [this, node](absl::StatusOr<std::vector<std::string>> contents) {
-        if (node->dead) {
+        if (node->ended()) {
           return;
         }
-        contents.ok() ? OnContents(node, *contents) : Fail(node, contents.status());
+        if (!contents.ok()) {
+          Fail(node, contents.status());
+          return;
+        }
+        node->contents = *std::move(contents);
+        node->missing_parts == 0 ? OnContents(node) : Foresee(node);
       });
 }
 
-void Scheduler::OnContents(const NodePtr& node, const std::vector<std::string>& contents) {
-  CacheKeyPtr key = WithContents(*node->definition, node->cache_map.ephemeral, contents);
+void Scheduler::OnContents(const NodePtr& node) {
+  CacheKeyPtr key = WithContents(*node->definition, node->cache_map.ephemeral, *node->contents);
   if (node->definition->ephemeral) {
     SetKey(node, std::move(key));
     return;
   }
-  Command([store = StoreOf(node), definition = node->definition, contents] { return store->SaveContents(definition, contents); },
+  Command([store = StoreOf(node), definition = node->definition, contents = *node->contents] { return store->SaveContents(definition, contents); },
           [this, node, key = std::move(key)](absl::Status saved) {
-            if (node->dead) {
+            if (node->ended()) {
               return;
             }
             saved.ok() ? SetKey(node, key) : Fail(node, std::move(saved));

@@ -42,6 +42,7 @@ void Scheduler::NeedResult(const NodePtr& node, int output, ResultCallback done)
   node->result_waiters[output].push_back(std::move(done));
   if (std::exchange(node->result_stage, Stage::kBusy) != Stage::kBusy) {
     NeedKey(node, Gather(node, 1, [this, node] { OnResultKey(node); }));
+    Foresee(node);
   }
 }
 
@@ -63,7 +64,7 @@ void Scheduler::OnResultKey(const NodePtr& node) {
 }
 
 void Scheduler::OnLoaded(const NodePtr& node, absl::StatusOr<Outcome> outcome) {
-  if (node->dead) {
+  if (node->ended()) {
     return;
   }
   if (!outcome.ok()) {
@@ -84,11 +85,14 @@ void Scheduler::NeedInputs(const NodePtr& node) {
   }
   const StatusCallback gather = Gather(node, inputs.size(), [this, node] { FlyOrJoin(node); });
   for (size_t i = 0; i < inputs.size(); ++i) {
-    mailbox_.Post([this, node, i, gather] {
-      if (!node->dead) {
-        NeedResult(InputOf(node, i), node->vertex->inputs[i].output, [gather](const absl::StatusOr<ResultPtr>& result) { gather(result.status()); });
-      }
-    });
+    mailbox_.Post([this, node, i, gather] { NeedInput(node, i, gather); });
+  }
+}
+
+void Scheduler::NeedInput(const NodePtr& node, size_t index, StatusCallback done) {
+  if (!node->ended()) {
+    const auto forward = [done = std::move(done)](const absl::StatusOr<ResultPtr>& result) { done(result.status()); };
+    NeedResult(InputOf(node, index), node->vertex->inputs[index].output, forward);
   }
 }
 
@@ -163,7 +167,7 @@ void Scheduler::OnLanded(const FlightPtr& flight, absl::StatusOr<Outcome> outcom
     flights_.erase(it);
   }
   for (const NodePtr& node : std::exchange(flight->waiters, {})) {
-    if (node->dead || node->failure) {
+    if (node->ended()) {
       continue;
     }
     if (outcome.ok()) {

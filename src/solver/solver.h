@@ -10,6 +10,10 @@
 // with the contents that the store remembers for D if it does, else computed from the inputs' results (which therefore have
 // to be produced first). A hit is a result stored under the canonical key. Keys that rest on an ephemeral operation (one that
 // says so, such as a local source) are good for sharing and content matches in one build only, and are not persisted.
+//
+// The graph runs as wide as it is. A key can take long to find: contents are known after runs. What a vertex needs is under way
+// before its key is known, as soon as nothing that the store has fits the parts that are known (CacheStore::MayHave*): then
+// neither can what is still unknown make its run unnecessary.
 #pragma once
 
 #include <functional>
@@ -103,6 +107,10 @@ class CacheStore {
   using Contents = std::optional<std::vector<std::string>>;
   virtual absl::StatusOr<Contents> LoadContents(const CacheKeyPtr& definition, const std::vector<int>& outputs) = 0;
   virtual absl::Status SaveContents(const CacheKeyPtr& definition, const std::vector<std::string>& contents) = 0;
+  // Whether LoadContents may know a definition key, or Load a key, that has these parts. What they know must not be denied; where
+  // they know nothing, a yes costs the build's steps the chance to run side by side.
+  virtual absl::StatusOr<bool> MayHaveContents(const PartialKey& known, const std::vector<int>& outputs) = 0;
+  virtual absl::StatusOr<bool> MayHaveResult(const PartialKey& known, const std::vector<int>& outputs) = 0;
 };
 
 // Runs work on other threads. Tests substitute one that runs it in a seeded order.

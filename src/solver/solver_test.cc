@@ -10,16 +10,10 @@
 #include "absl/strings/str_join.h"
 #include "base/worker_pool.h"
 #include "gtest/gtest.h"
+#include "solver/fakes_testing.h"
 
 namespace cachalot::solver {
 namespace {
-
-struct TextResult : Result {
-  explicit TextResult(std::string t) : text(std::move(t)) {}
-  std::string text;
-};
-
-std::string TextOf(const ResultPtr& result) { return result ? static_cast<const TextResult&>(*result).text : "(none)"; }
 
 // Runs queued work on the test's thread, in an order drawn from a seed.
 class SeededExecutor : public Executor {
@@ -44,29 +38,6 @@ class SeededExecutor : public Executor {
  private:
   std::mt19937 random_;
   std::vector<std::function<void()>> queue_;
-};
-
-class MemoryStore : public CacheStore {
- public:
-  absl::StatusOr<ResultPtr> Load(const CacheKeyPtr& key, int output) override {
-    const auto found = results.find(OutputKey(key->id, output));
-    return found == results.end() ? nullptr : found->second;
-  }
-  absl::Status Save(const CacheKeyPtr& key, int output, const ResultPtr& result) override {
-    results[OutputKey(key->id, output)] = result;
-    return absl::OkStatus();
-  }
-  absl::StatusOr<Contents> LoadContents(const CacheKeyPtr& definition, const std::vector<int>& outputs) override {
-    EXPECT_FALSE(outputs.empty());
-    const auto found = contents.find(definition->id);
-    return found == contents.end() ? Contents() : found->second;
-  }
-  absl::Status SaveContents(const CacheKeyPtr& definition, const std::vector<std::string>& read) override {
-    contents[definition->id] = read;
-    return absl::OkStatus();
-  }
-  std::map<std::string, ResultPtr> results;
-  std::map<std::string, std::vector<std::string>> contents;
 };
 
 class RecordingSink : public ProgressSink {

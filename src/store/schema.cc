@@ -149,6 +149,14 @@ ALTER TABLE snapshot_checksums ADD COLUMN unfinished INTEGER NOT NULL DEFAULT 0;
 DELETE FROM snapshot_checksums WHERE snapshot IN (SELECT id FROM snapshots WHERE state = 0);
 )sql";
 
+// What finds a key when only some of it is known. A part goes with what it belongs to.
+constexpr char kCacheParts[] = R"sql(
+CREATE TABLE cache_parts (part INTEGER NOT NULL, key TEXT NOT NULL, PRIMARY KEY (part, key)) WITHOUT ROWID;
+CREATE INDEX cache_parts_by_key ON cache_parts (key);
+CREATE TRIGGER cache_result_gone AFTER DELETE ON cache_results BEGIN DELETE FROM cache_parts WHERE key = old.key; END;
+CREATE TRIGGER cache_alias_gone AFTER DELETE ON cache_aliases BEGIN DELETE FROM cache_parts WHERE key = old.key; END;
+)sql";
+
 absl::StatusOr<std::string> BootId() {
   ASSIGN_OR_RETURN(std::string id, os::ReadFile("/proc/sys/kernel/random/boot_id", 100));
   absl::StripAsciiWhitespace(&id);
@@ -198,7 +206,8 @@ absl::Status SyncFileSystem(const std::string& root) {
 }  // namespace
 
 const std::vector<std::string>& Migrations() {
-  static const auto* const migrations = new std::vector<std::string>{kFirst, kKeysOfParts, kBuilds, kBlobSources, kLargeRows, kChains, kNotedChanges};
+  static const auto* const migrations =
+      new std::vector<std::string>{kFirst, kKeysOfParts, kBuilds, kBlobSources, kLargeRows, kChains, kNotedChanges, kCacheParts};
   return *migrations;
 }
 

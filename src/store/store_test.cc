@@ -208,6 +208,25 @@ TEST_F(BlobsTest, CacheIndexRemembers) {
   EXPECT_EQ(*index.Alias("d"), "what it reads");
 }
 
+TEST_F(BlobsTest, PartsGoWithWhatTheyBelongTo) {
+  CacheIndex index(database_.get());
+  const auto any = [&](const std::vector<std::int64_t>& parts) { return *index.AnyHas(parts); };
+  ASSERT_TRUE(index.SaveResult("k1", {"snap", absl::Now()}, {1, 2, -3}).ok());
+  ASSERT_TRUE(index.SaveResult("k2", {"", absl::Now()}, {1, 4}).ok());
+  ASSERT_TRUE(index.SaveAlias("d", "value", {5, 1}).ok());
+  EXPECT_TRUE(any({1}) && any({2, 1}) && any({-3}) && any({1, 4}) && any({1, 5}));
+  EXPECT_FALSE(any({2, 4}) || any({6}) || any({1, 6}));
+  ASSERT_TRUE(database_->Write([](Connection& c) { return CacheIndex::DropSnapshot(c, "snap"); }).ok());
+  EXPECT_FALSE(any({2}));
+  EXPECT_TRUE(any({4}));
+  ASSERT_TRUE(index.DropResult("k2").ok());
+  EXPECT_FALSE(any({4}));
+  ASSERT_TRUE(database_->Write([](Connection& c) { return c.Run("UPDATE cache_aliases SET created_us = 0"); }).ok());
+  EXPECT_TRUE(any({5}));
+  Reopen();
+  EXPECT_FALSE(*CacheIndex(database_.get()).AnyHas({1}));
+}
+
 TEST_F(BlobsTest, OldAliasesGo) {
   CacheIndex index(database_.get());
   ASSERT_TRUE(index.SaveAlias("old", "1").ok());
