@@ -27,6 +27,7 @@
 #include "op/proxy/proxied_step.h"
 #include "os/file.h"
 #include "os/memory.h"
+#include "store/durability.h"
 #include "store/local_blobs.h"
 #include "store/schema.h"
 
@@ -89,6 +90,25 @@ absl::StatusOr<std::string> WorkerId(const std::string& root) {
   return id;
 }
 
+// Once the state is closed and somebody else may have it, a process that outlives this one sees it to the disk.
+class LastSync {
+ public:
+  ~LastSync() {
+    if (number_ == 0) return;
+    if (const absl::Status status = store::SyncLater(root_, number_); !status.ok()) LogWarning("sync after the stop: ", status.message());
+  }
+  void Prepare(store::Database& database, const std::string& root) {
+    const absl::StatusOr<std::int64_t> number = store::NumberVolatile(database, root, store::Moment::kStop);
+    if (!number.ok()) return LogWarning("stop: ", number.status().message());
+    root_ = root;
+    number_ = *number;
+  }
+
+ private:
+  std::string root_;
+  std::int64_t number_ = 0;
+};
+
 class EngineImpl : public Engine {
  public:
   explicit EngineImpl(Config config) : config_(std::move(config)), frontends_{nullptr, [this] { return worker(); }, config_.frontends} {}
@@ -124,6 +144,7 @@ class EngineImpl : public Engine {
 
   Config config_;
   FrontendHost frontends_;
+  LastSync last_sync_;
   UniqueFd lock_;
   WorkerInfo worker_;
   CancelSource shutdown_;
@@ -218,6 +239,7 @@ EngineImpl::~EngineImpl() {
   builds_.Lock().Wait([](const Builds& builds) { return builds.running == 0; });
   upkeep_.reset();
   solver_.reset();
+  if (database_ != nullptr) last_sync_.Prepare(*database_, config_.root);
 }
 
 void EngineImpl::Tidy() {

@@ -16,7 +16,7 @@
 #include "base/status_macros.h"
 #include "os/file.h"
 #include "snapshot/local_snapshots.h"
-#include "store/schema.h"
+#include "store/durability.h"
 
 namespace cachalot::snapshot {
 
@@ -45,9 +45,13 @@ absl::Status LocalSnapshots::SweepLeftovers() {
     known.insert(named.begin(), named.end());
     return absl::OkStatus();
   }));
+  std::vector<std::string> unknown;
   for (const os::DirectoryEntry& entry : directories) {
-    if (!known.contains(entry.name)) Discard(entry.name);
+    if (!known.contains(entry.name)) unknown.push_back(entry.name);
   }
+  // A row may have been deleted by a process that was killed then.
+  if (!unknown.empty()) RETURN_IF_ERROR(options_.database->Sync());
+  for (const std::string& name : unknown) Discard(name);
   // Mounts of trees that go on being written (caches) come again and again.
   std::vector<std::string> written;
   {
@@ -78,6 +82,22 @@ void LocalSnapshots::Discard(const absl::AlphaNum& directory) {
   if (ShortOfSpace()) return EmptyTrash(/*whole=*/true);
   janitor_state_.Lock()->trash = true;
   janitor_state_.NotifyAll();
+}
+
+void LocalSnapshots::Condemn(const std::vector<std::int64_t>& directories) {
+  {
+    auto state = janitor_state_.Lock();
+    state->condemned.insert(state->condemned.end(), directories.begin(), directories.end());
+  }
+  janitor_state_.NotifyAll();
+}
+
+void LocalSnapshots::DiscardCondemned() {
+  std::vector<std::int64_t> directories;
+  directories.swap(janitor_state_.Lock()->condemned);
+  if (directories.empty()) return;
+  if (const absl::Status status = options_.database->Sync(); !status.ok()) return LogWarning(status.message());
+  for (const std::int64_t directory : directories) Discard(directory);
 }
 
 bool LocalSnapshots::ShortOfSpace() const {
@@ -143,14 +163,13 @@ void LocalSnapshots::JanitorLoop() {
   auto deadline = std::chrono::steady_clock::now() + kPeriod;
   auto durable_at = std::chrono::steady_clock::now();
   while (true) {
-    bool trash = false;
     {
       auto state = janitor_state_.Lock();
-      state.WaitUntil(deadline, [](const Janitor& j) { return j.stopping || j.trash; });
+      state.WaitUntil(deadline, [](const Janitor& j) { return j.stopping || j.trash || !j.condemned.empty(); });
       if (state->stopping) return;
-      trash = std::exchange(state->trash, false);
     }
-    if (trash) EmptyTrash(/*whole=*/false);
+    DiscardCondemned();
+    if (std::exchange(janitor_state_.Lock()->trash, false)) EmptyTrash(/*whole=*/false);
     if (std::chrono::steady_clock::now() < deadline) continue;
     deadline = std::chrono::steady_clock::now() + kPeriod;
     const auto now = std::chrono::steady_clock::now();

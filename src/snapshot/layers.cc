@@ -109,15 +109,36 @@ absl::StatusOr<std::vector<Layer>> LocalSnapshots::Layers(const SnapshotPtr& sna
   return layers;
 }
 
+bool LocalSnapshots::IsInReach(const LayerBlob& blob) { return !blob.sources.empty() || options_.blobs->Has(blob.descriptor.digest); }
+
+KnownLayer LocalSnapshots::UsableLayer(const RecordPtr& record) {
+  KnownLayer layer;
+  bool lazy = false;
+  {
+    auto table = table_.Lock();
+    layer = record->layer();
+    lazy = record->state == State::kLazy;
+  }
+  KnownLayer usable = layer;
+  std::erase_if(usable.blobs, [&](const auto& entry) { return !IsInReach(entry.second); });
+  return lazy && usable.blobs.empty() ? layer : usable;
+}
+
+Layer LocalSnapshots::AnyLayer(const RecordPtr& record) {
+  const KnownLayer known = UsableLayer(record);
+  if (known.blobs.empty()) return {};
+  const LayerBlob& blob = known.blobs.begin()->second;
+  return {blob.descriptor, known.diff_id, blob.sources};
+}
+
 std::vector<Layer> LocalSnapshots::KnownLayers(const SnapshotPtr& snapshot) {
-  const std::vector<RecordPtr> chain = ChainOfRecords(RecordOf(snapshot));
   std::vector<Layer> layers;
-  auto table = table_.Lock();
-  for (const RecordPtr& record : chain) {
-    if (record->layer().blobs.empty()) return {};
-    layers.push_back(record->AnyLayer());
-    layers.back().description = record->label.description;
+  for (const RecordPtr& record : ChainOfRecords(RecordOf(snapshot))) {
+    layers.push_back(AnyLayer(record));
+    if (layers.back().blob.digest.empty()) return {};
     layers.back().created_at = record->created_at;
+    auto table = table_.Lock();
+    layers.back().description = record->label.description;
   }
   return layers;
 }
@@ -136,9 +157,12 @@ absl::StatusOr<std::optional<std::vector<Layer>>> LocalSnapshots::LayersAtHand(c
 }
 
 std::optional<Layer> LocalSnapshots::ChooseLayer(const RecordPtr& record, const Compression& compression) {
-  auto table = table_.Lock();
-  if (record->state == State::kActive) return std::nullopt;
-  const std::map<std::string, LayerBlob>& blobs = record->layer().blobs;
+  {
+    auto table = table_.Lock();
+    if (record->state == State::kActive) return std::nullopt;
+  }
+  const KnownLayer known = UsableLayer(record);
+  const std::map<std::string, LayerBlob>& blobs = known.blobs;
   auto best = blobs.find(FormOf(compression));
   for (auto it = blobs.begin(); it != blobs.end() && best == blobs.end(); ++it) {
     // A level is a wish for new blobs only, unless it is to be forced.
@@ -146,7 +170,7 @@ std::optional<Layer> LocalSnapshots::ChooseLayer(const RecordPtr& record, const 
   }
   if (best == blobs.end() && !compression.force) best = blobs.begin();
   if (best == blobs.end()) return std::nullopt;
-  return Layer{best->second.descriptor, record->layer().diff_id, best->second.sources};
+  return Layer{best->second.descriptor, known.diff_id, best->second.sources};
 }
 
 absl::StatusOr<Layer> LocalSnapshots::LayerFor(const RecordPtr& record, const Compression& compression, bool keep_remote, BlobFetcher& fetcher,
@@ -160,12 +184,11 @@ absl::StatusOr<Layer> LocalSnapshots::LayerFor(const RecordPtr& record, const Co
   RETURN_IF_ERROR(flights_.Once(absl::StrCat("layer/", record->id, "/", form), cancel, [&]() -> absl::Status {
     if (ChooseLayer(record, compression).has_value()) return absl::OkStatus();
     State state;
-    Layer other;
     {
       auto table = table_.Lock();
       state = record->state;
-      other = record->AnyLayer();
     }
+    const Layer other = AnyLayer(record);
     if (state == State::kActive) return absl::FailedPreconditionError(absl::StrCat("snapshot ", record->id, " is not committed"));
     if (other.blob.digest.empty()) {
       // What is below may have come as blobs: a merge puts layers upon such.

@@ -115,6 +115,7 @@ std::vector<RecordPtr> LocalSnapshots::ChainOfRecords(const RecordPtr& top) {
 
 std::string LocalSnapshots::DirectoryPath(const absl::AlphaNum& name) const { return absl::StrCat(root_, "/snapshots/", name); }
 std::string LocalSnapshots::LayerPath(const Record& record) const { return absl::StrCat(DirectoryPath(record.directory), "/fs"); }
+std::string LocalSnapshots::DeletionsPath(const Record& record) const { return absl::StrCat(DirectoryPath(record.directory), "/deleted"); }
 
 absl::StatusOr<std::string> LocalSnapshots::MakeLayerDirectory(const Record& record) {
   const std::string path = DirectoryPath(record.directory);
@@ -137,6 +138,7 @@ absl::StatusOr<RecordPtr> LocalSnapshots::NewRecord(const RecordPtr& parent, con
   record->id = RandomId();
   record->parent = parent;
   record->label = label;
+  record->seen = true;
   record->created_at = Storable(options_.clock->Now());
   record->directory = table_.Lock()->NewDirectory();
   const absl::Status made = MakeLayerDirectory(*record).status();
@@ -216,6 +218,7 @@ absl::StatusOr<SnapshotPtr> LocalSnapshots::FromLayer(const SnapshotPtr& parent,
       record->id = RandomId();
       record->parent = below;
       record->label = label;
+      record->seen = true;
       record->used_at = options_.clock->Now();
       record->created_at = Storable(layer.created_at.value_or(record->used_at));
       record->usage_count = 1;
@@ -299,6 +302,7 @@ absl::Status LocalSnapshots::ForgetNames(const std::string& key) {
     for (const SnapshotPtr& snapshot : unused) RETURN_IF_ERROR(DeleteRecord(connection, snapshot->id()));
     return absl::OkStatus();
   }));
+  RETURN_IF_ERROR(options_.database->Sync());
   auto table = table_.Lock();
   for (const SnapshotPtr& snapshot : unused) RecordOf(snapshot)->kept = RecordOf(snapshot)->persisted = false;
   absl::erase_if(table->names, [&](const auto& entry) {
@@ -321,6 +325,19 @@ absl::Status LocalSnapshots::Keep(const SnapshotPtr& active) {
     record->kept = false;
   }
   return status;
+}
+
+absl::Status LocalSnapshots::AboutToChange(const RecordPtr& active) {
+  {
+    auto table = table_.Lock();
+    if (!active->synced) return absl::OkStatus();
+  }
+  RETURN_IF_ERROR(WriteSetAside(
+      [&](store::Connection& connection) { return connection.Run("UPDATE snapshots SET durable = 0 WHERE id = ?1 AND state = 0", active->id); }));
+  RETURN_IF_ERROR(options_.database->Sync());
+  auto table = table_.Lock();
+  active->synced = false;
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::unique_ptr<Snapshots>> OpenSnapshots(const Options& options) {

@@ -70,7 +70,10 @@ class LocalSnapshots final : public Snapshots {
 
   class Reference;
   class Mounted;
-  struct Candidate;
+  struct Candidate {
+    RecordPtr record;
+    UsageRecord usage;
+  };
 
   // local_snapshots.cc: records and references.
   static RecordPtr RecordOf(const SnapshotPtr& snapshot);
@@ -79,12 +82,20 @@ class LocalSnapshots final : public Snapshots {
   static std::vector<RecordPtr> ChainOfRecords(const RecordPtr& top);  // lowest first
   std::string DirectoryPath(const absl::AlphaNum& name) const;
   std::string LayerPath(const Record& record) const;
+  std::string DeletionsPath(const Record& record) const;
   absl::StatusOr<std::string> MakeLayerDirectory(const Record& record);
   absl::StatusOr<RecordPtr> NewRecord(const RecordPtr& parent, const Label& label);
   absl::Status Persist(const RecordPtr& record);  // which somebody refers to
+  absl::Status AboutToChange(const RecordPtr& active);
 
   // records.cc: records come into memory when somebody wants them, and go some time after.
-  absl::StatusOr<SnapshotPtr> Find(const SnapshotId& id);  // null when there is none
+  absl::StatusOr<SnapshotPtr> Find(const SnapshotId& id);  // null when there is none, or its files are gone
+  absl::StatusOr<SnapshotPtr> FindRecord(const SnapshotId& id);
+  // The lowest of a chain whose files are gone, null if they all are there.
+  RecordPtr FindLost(const RecordPtr& top);
+  bool IsLost(const RecordPtr& record);
+  // Forgets a record and all that stand on it, but for what is in use.
+  absl::Status DropLost(const RecordPtr& lost);
   absl::StatusOr<SnapshotPtr> FindByChain(const std::string& chain);
   // Runs `use` with every record in memory.
   absl::Status WithAllRecords(const std::function<absl::Status()>& use);
@@ -107,6 +118,12 @@ class LocalSnapshots final : public Snapshots {
   absl::Status UnpackBlob(const Record& record, const Layer& layer, const CancelToken& cancel);
 
   // layers.cc
+  bool IsInReach(const LayerBlob& blob);  // here, or it is known where
+  // What is known of the record's layer, without blobs that are out of reach: those of a snapshot whose files are here can be made again,
+  // those of a lazy one only the build can have that brought it.
+  KnownLayer UsableLayer(const RecordPtr& record);
+  // By whichever blob; without a digest if there is none.
+  Layer AnyLayer(const RecordPtr& record);
   // The record's blob that fits best, if one does.
   std::optional<Layer> ChooseLayer(const RecordPtr& record, const Compression& compression);
   absl::StatusOr<Layer> LayerFor(const RecordPtr& record, const Compression& compression, bool keep_remote, BlobFetcher& fetcher,
@@ -136,7 +153,11 @@ class LocalSnapshots final : public Snapshots {
 
   // janitor.cc: what happens on the side.
   absl::Status SweepLeftovers();
-  void Discard(const absl::AlphaNum& directory);  // moves it to the trash, which is emptied later, or at once when space is short
+  // Moves it to the trash, which is emptied later, or at once when space is short. If it had a row, that is gone, and the database was synced since.
+  void Discard(const absl::AlphaNum& directory);
+  // The same, later, for directories whose rows have just gone. What is left at the stop is a leftover.
+  void Condemn(const std::vector<std::int64_t>& directories);
+  void DiscardCondemned();
   bool ShortOfSpace() const;
   void JanitorLoop();
   void EmptyTrash(bool whole);  // or until the process stops
@@ -155,6 +176,7 @@ class LocalSnapshots final : public Snapshots {
   struct Janitor {
     bool stopping = false;
     bool trash = false;
+    std::vector<std::int64_t> condemned;  // directories to be discarded once the database is synced
   };
   std::mutex trash_mutex_;  // of who empties the trash
   Guarded<Janitor> janitor_state_;

@@ -87,9 +87,9 @@ absl::Status LocalSnapshots::Materialize(const SnapshotPtr& snapshot, BlobFetche
     for (const RecordPtr& record : ChainOfRecords(RecordOf(snapshot))) {
       if (record->state != State::kLazy) continue;
       lazy.push_back(record);
-      layers.push_back(record->AnyLayer());
     }
   }
+  for (const RecordPtr& record : lazy) layers.push_back(AnyLayer(record));
   if (lazy.empty()) return absl::OkStatus();
   Prefetcher prefetcher(layers, cancel, [&](const Layer& layer, const CancelToken& token) { return EnsureBlob(layer, fetcher, token); });
   for (std::size_t i = 0; i < lazy.size(); ++i) {
@@ -100,12 +100,11 @@ absl::Status LocalSnapshots::Materialize(const SnapshotPtr& snapshot, BlobFetche
 }
 
 absl::Status LocalSnapshots::ApplyRecord(const RecordPtr& record, BlobFetcher& fetcher, const CancelToken& cancel) {
-  Layer layer;
   {
     auto table = table_.Lock();
     if (record->state != State::kLazy) return absl::OkStatus();
-    layer = record->AnyLayer();
   }
+  const Layer layer = AnyLayer(record);
   fetcher.OnExtract(layer, false);
   RETURN_IF_ERROR(os::RemoveTree(DirectoryPath(record->directory)));  // what an interrupted attempt left
   RETURN_IF_ERROR(UnpackBlob(*record, layer, cancel));

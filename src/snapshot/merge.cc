@@ -53,7 +53,7 @@ absl::StatusOr<LayerWalk> LocalSnapshots::WalkOf(const RecordPtr& record, std::s
     if (record->parent != nullptr) parent = Refer(record->parent);
   }
   if (deletes_elsewhere) {
-    ASSIGN_OR_RETURN(const std::string list, os::ReadFile(absl::StrCat(DirectoryPath(record->directory), "/deleted"), kMaxDeletions));
+    ASSIGN_OR_RETURN(const std::string list, os::ReadFile(DeletionsPath(*record), kMaxDeletions));
     walk.deleted = absl::StrSplit(list, '\0', absl::SkipEmpty());
   }
   if (parent != nullptr) {
@@ -66,12 +66,11 @@ absl::StatusOr<LayerWalk> LocalSnapshots::WalkOf(const RecordPtr& record, std::s
 // The layer of one snapshot over another parent.
 absl::StatusOr<SnapshotPtr> LocalSnapshots::Rebase(const SnapshotPtr& parent, const SnapshotPtr& layer, const Label& label) {
   const RecordPtr record = RecordOf(layer);
-  Layer known;
   {
     auto table = table_.Lock();
     if (record->state == State::kActive) return absl::FailedPreconditionError(absl::StrCat("snapshot ", record->id, " is not committed"));
-    known = record->AnyLayer();
   }
+  const Layer known = AnyLayer(record);
   // What travels as a blob need not be looked at: it is unpacked when somebody wants the files.
   if (!known.blob.digest.empty()) return FromLayer(parent, known, label);
   std::shared_ptr<MountedTree> base;
@@ -95,7 +94,7 @@ absl::StatusOr<SnapshotPtr> LocalSnapshots::FromChanges(const SnapshotPtr& paren
   RETURN_IF_ERROR(sink.Finish());
   if (!sink.deleted().empty()) {
     const std::string list = absl::StrJoin(sink.deleted(), absl::string_view("\0", 1));
-    RETURN_IF_ERROR(os::WriteFileAtomic(absl::StrCat(DirectoryPath(record->directory), "/deleted"), list));
+    RETURN_IF_ERROR(os::WriteFileAtomic(DeletionsPath(*record), list));
     record->deletes_elsewhere = true;  // nobody else knows the record yet
   }
   return Commit(active);

@@ -40,7 +40,7 @@ absl::StatusOr<oci::Digest> ParseOptional(const std::string& text) {
 }
 
 #define RECORD_COLUMNS \
-  "id, directory, parent, state, deletes_elsewhere, kept, chain, diff_id, size, created_us, used_us, usage_count, description, record_type"
+  "id, directory, parent, state, deletes_elsewhere, kept, chain, diff_id, size, created_us, used_us, usage_count, description, record_type, durable"
 
 absl::Status LoadBlobs(Connection& connection, const SnapshotId& id, std::map<std::string, LayerBlob>& blobs) {
   ASSIGN_OR_RETURN(Statement query,
@@ -79,6 +79,7 @@ absl::StatusOr<Row> LoadRow(Connection& connection, const Statement& query) {
   record.used_at = FromMicros(query.Int(10));
   record.usage_count = static_cast<int>(query.Int(11));
   record.label = {query.Text(12), query.Text(13)};
+  record.synced = record.state == State::kActive && query.Int(14) != 0;
   return row;
 }
 
@@ -113,12 +114,6 @@ absl::Status LoadNames(Connection& connection, RecordTable& table) {
 const KnownLayer& Record::layer() const {
   static const KnownLayer* const nothing = new KnownLayer();
   return layer_ == nullptr ? *nothing : *layer_;
-}
-
-Layer Record::AnyLayer() const {
-  if (layer().blobs.empty()) return {};
-  const LayerBlob& blob = layer().blobs.begin()->second;
-  return {blob.descriptor, layer().diff_id, blob.sources};
 }
 
 absl::Time Storable(absl::Time time) { return FromMicros(ToMicros(time)); }

@@ -48,6 +48,8 @@ struct Record {
   bool persisted = false;     // its row says the same, but for its last use
   bool used_changed = false;  // last use is newer than its row's
   bool removed = false;
+  bool seen = false;       // its files, and those below, were there when this process looked
+  bool synced = false;     // an active one whose row says that it is on disk as it is, or will be: see store/durability.h
   std::int64_t size = -1;  // -1: not measured yet
   absl::Time used_at = absl::InfinitePast();
   int usage_count = 0;
@@ -58,8 +60,6 @@ struct Record {
 
   // An empty one if nothing is known.
   const KnownLayer& layer() const;
-  // By whichever blob; without a digest if there is none.
-  Layer AnyLayer() const;
   // Whether its row will do: nobody uses it and nothing in memory stands on it.
   bool Idle() const;
   void SetLayer(KnownLayer layer) { layer_ = std::make_shared<const KnownLayer>(std::move(layer)); }

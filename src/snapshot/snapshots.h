@@ -183,7 +183,7 @@ struct Options {
 };
 
 // All of Options outlives the snapshots. What an earlier process left behind (active snapshots, mounts) is removed. Results in
-// store::CacheIndex go with the snapshots that they name. A process that stops in order calls store::MarkCleanStop afterwards.
+// store::CacheIndex go with the snapshots that they name.
 absl::StatusOr<std::unique_ptr<Snapshots>> OpenSnapshots(const Options& options);
 
 }  // namespace cachalot::snapshot

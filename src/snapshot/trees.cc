@@ -88,6 +88,7 @@ absl::StatusOr<LocalSnapshots::Description> LocalSnapshots::Describe(const Recor
     return record->state == State::kActive;
   }();
   if (!readonly && !active) return absl::FailedPreconditionError(absl::StrCat("snapshot ", record->id, " is committed: it cannot be written"));
+  if (!readonly) RETURN_IF_ERROR(AboutToChange(record));
   std::vector<std::string> paths = LowerPaths(record);
   if (paths.size() == 1) return Description{{"bind", paths[0], {"rbind", readonly ? "ro" : "rw"}}, ""};
   // Neither redirects nor metadata-only copies: what is in a layer's directory must be the whole truth.

@@ -90,11 +90,6 @@ absl::StatusOr<std::int64_t> BytesToKeep(const PrunePolicy& policy, std::int64_t
 
 }  // namespace
 
-struct LocalSnapshots::Candidate {
-  RecordPtr record;
-  UsageRecord usage;
-};
-
 absl::Status LocalSnapshots::MeasureAll() {
   struct Item {
     SnapshotId id;
@@ -234,7 +229,7 @@ absl::StatusOr<std::vector<UsageRecord>> LocalSnapshots::Delete(const std::vecto
     ++table->departures;
   }
   for (const UsageRecord& usage : deleted) checksums_.Forget(usage.id);
-  for (const std::int64_t directory : directories) Discard(directory);
+  Condemn(directories);
   return deleted;
 }
 
@@ -270,6 +265,7 @@ absl::Status LocalSnapshots::Prune(const PrunePolicy& policy, const std::functio
   if (keep == 0 || total >= keep) {
     RETURN_IF_ERROR(WithAllRecords([&] { return Shrink(policy, filter, total, keep, on_deleted, &dropped); }));
   }
+  DiscardCondemned();
   EmptyTrash(/*whole=*/true);
   return options_.blobs->Collect(kBlobGrace, dropped).status();
 }

@@ -1,8 +1,11 @@
 #include "store/database.h"
 
+#include <fcntl.h>
 #include <sqlite3.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <utility>
 
@@ -11,6 +14,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "base/status_macros.h"
+#include "os/file.h"
 
 namespace cachalot::store {
 
@@ -41,6 +45,9 @@ absl::Status DatabaseError(sqlite3* database, absl::string_view what) {
     default: return absl::InternalError(text);
   }
 }
+
+// The file that tells a later process to look at the database more closely.
+std::string SuspicionPath(const std::string& path) { return absl::StrCat(path, ".suspect"); }
 
 }  // namespace
 
@@ -118,6 +125,7 @@ std::int64_t Connection::changes() const { return sqlite3_changes64(database_); 
 absl::StatusOr<std::unique_ptr<Database>> Database::TryOpen(const std::string& path, const std::vector<std::string>& migrations) {
   std::unique_ptr<Database> database(new Database(path));
   RETURN_IF_ERROR(database->writer_.Open(path));
+  RETURN_IF_ERROR(database->CheckWhenSuspected());
   RETURN_IF_ERROR(database->Migrate(migrations));
   return database;
 }
@@ -172,6 +180,7 @@ absl::Status Database::Transact(const std::function<absl::Status(Connection&)>& 
   absl::Status status = work(writer_);
   if (status.ok()) status = writer_.Run("COMMIT");
   if (!status.ok()) (void)writer_.Run("ROLLBACK");
+  NoteDamage(status);
   ++writes_;
   last_write_ = std::chrono::steady_clock::now();
   return status;
@@ -205,9 +214,49 @@ absl::Status Database::Read(const std::function<absl::Status(Connection&)>& work
   }
   RETURN_IF_ERROR(reader->Run("BEGIN"));
   const absl::Status status = work(*reader);
+  NoteDamage(status);
   RETURN_IF_ERROR(reader->Run("COMMIT"));
   if (auto idle = idle_readers_.Lock(); idle->size() < kMaxIdleReaders) idle->push_back(std::move(reader));
   return status;
+}
+
+void Database::NoteDamage(const absl::Status& status) const {
+  if (!absl::IsDataLoss(status)) return;
+  const auto note = os::Open(SuspicionPath(path_), O_WRONLY | O_CREAT, 0600);
+  LogError(path_, note.ok() ? " is checked when it is opened next: " : " is broken: ", status.message());
+}
+
+absl::Status Database::CheckWhenSuspected() {
+  const std::string note = SuspicionPath(path_);
+  if (::access(note.c_str(), F_OK) != 0) return absl::OkStatus();
+  {
+    ASSIGN_OR_RETURN(Statement query, writer_.Prepare("PRAGMA quick_check(1)"));
+    ASSIGN_OR_RETURN(const bool row, query.Step());
+    if (!row || query.Text(0) != "ok") return absl::DataLossError(absl::StrCat("database: ", row ? query.Text(0) : "it cannot be checked"));
+  }
+  if (::unlink(note.c_str()) != 0) return ErrnoError(absl::StrCat("unlink ", note));
+  return absl::OkStatus();
+}
+
+absl::Status SetAside(const std::string& path, const std::string& aside) {
+  for (const char* part : {"", "-wal", "-shm"}) {
+    const std::string from = absl::StrCat(path, part), to = absl::StrCat(aside, part);
+    if (::rename(from.c_str(), to.c_str()) != 0 && errno != ENOENT) return ErrnoError(absl::StrCat("rename ", from, " to ", to));
+  }
+  if (const std::string note = SuspicionPath(path); ::unlink(note.c_str()) != 0 && errno != ENOENT) return ErrnoError(absl::StrCat("unlink ", note));
+  // A new database must not meet the old one's log.
+  const std::string directory = path.substr(0, path.rfind('/') + 1);
+  ASSIGN_OR_RETURN(const UniqueFd fd, os::OpenDirectory(directory));
+  if (::fsync(fd.get()) != 0) return ErrnoError(absl::StrCat("sync ", directory));
+  return absl::OkStatus();
+}
+
+absl::Status Database::Sync() {
+  // What is not in the log any more was synced when it was moved to the main file.
+  const std::string log = absl::StrCat(path_, "-wal");
+  ASSIGN_OR_RETURN(const UniqueFd fd, os::Open(log, O_RDONLY));
+  if (::fdatasync(fd.get()) != 0) return ErrnoError(absl::StrCat("sync ", log));
+  return absl::OkStatus();
 }
 
 void Database::ReleaseMemory() {

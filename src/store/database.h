@@ -1,7 +1,8 @@
 // The metadata database: one SQLite file in WAL mode. One writer at a time, readers beside it that never wait.
 //
-// Commits write to the page cache only: a killed process loses nothing. What a crash of the machine may lose is bounded by
-// records that carry a durable mark (see schema.h). On a full disk only that is written which needs to be (see WriteSetAside).
+// Commits write to the page cache only: a killed process loses nothing. A crash of the machine loses the latest commits, never an
+// earlier one before a later one; what that means for the files that rows speak of is told in durability.h. On a full disk only that is
+// written which needs to be (see WriteSetAside).
 #pragma once
 
 #include <atomic>
@@ -109,7 +110,8 @@ class Connection {
 class Database {
  public:
   // Opens or creates the file and brings it to the latest of `migrations`: scripts, of which the first `user_version` are done.
-  // A file from a later version is a FAILED_PRECONDITION.
+  // A file from a later version is a FAILED_PRECONDITION, a broken one DATA_LOSS. One that a process has found broken while it used it is
+  // searched for damage.
   static absl::StatusOr<std::unique_ptr<Database>> Open(const std::string& path, const std::vector<std::string>& migrations);
   ~Database();
 
@@ -121,6 +123,8 @@ class Database {
   absl::Status Read(const std::function<absl::Status(Connection&)>& work);
   // Whether the disk had no room left to set aside when something was written last.
   bool short_of_room() const { return short_of_room_; }
+  // What was committed before is on disk when this returns.
+  absl::Status Sync();
   // Gives up cached pages and spare readers.
   void ReleaseMemory();
   // How long ago the last write was. Who wants to sync the file system waits for a pause: builds would feel it.
@@ -132,6 +136,8 @@ class Database {
   absl::Status EnsureRoom();                                                    // with the writer's lock held
   absl::Status Transact(const std::function<absl::Status(Connection&)>& work);  // with the writer's lock held
   absl::Status Migrate(const std::vector<std::string>& migrations);
+  void NoteDamage(const absl::Status& status) const;
+  absl::Status CheckWhenSuspected();
   void CheckpointLoop();
 
   const std::string path_;
@@ -145,5 +151,8 @@ class Database {
   Guarded<bool> stopping_;
   std::thread checkpointer_;
 };
+
+// Moves a database that nobody has open, with its log, from `path` to `aside`.
+absl::Status SetAside(const std::string& path, const std::string& aside);
 
 }  // namespace cachalot::store

@@ -111,9 +111,13 @@ absl::Status LocalBlobs::Sweep() {
   ASSIGN_OR_RETURN(const std::vector<Listed> blobs, Select(kAll));
   absl::flat_hash_set<std::string> known;
   for (const Listed& blob : blobs) known.insert(blob.digest.str());
+  std::vector<std::string> unknown;
   for (const os::DirectoryEntry& file : files) {
-    if (!known.contains(absl::StrCat("sha256:", file.name))) ::unlink(absl::StrCat(directory, "/", file.name).c_str());
+    if (!known.contains(absl::StrCat("sha256:", file.name))) unknown.push_back(absl::StrCat(directory, "/", file.name));
   }
+  if (unknown.empty()) return absl::OkStatus();
+  RETURN_IF_ERROR(database_->Sync());  // a row may have been deleted by a process that was killed then
+  for (const std::string& path : unknown) ::unlink(path.c_str());
   return absl::OkStatus();
 }
 
@@ -127,26 +131,64 @@ absl::StatusOr<std::unique_ptr<BlobWriter>> LocalBlobs::NewWriter() {
 
 absl::Status LocalBlobs::Publish(const std::string& temporary, const oci::Digest& digest, std::int64_t size) {
   std::lock_guard lock(files_mutex_);
+  index_->Lock().Wait([&](const Index& index) {
+    const auto found = index.find(digest.str());
+    return found == index.end() || !found->second.going;
+  });
   if (Has(digest)) {
     ::unlink(temporary.c_str());
     return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(const std::optional<std::int64_t> known, RecordedSize(digest));
+  if (known.has_value()) {  // its file has been lost or damaged
+    RETURN_IF_ERROR(DeleteRows({digest}));
+    RETURN_IF_ERROR(database_->Sync());
   }
   const std::string path = PathOf(digest);
   if (::rename(temporary.c_str(), path.c_str()) != 0) return ErrnoError(absl::StrCat("rename ", temporary, " to ", path));
   const absl::Status status = database_->Write(
       [&](Connection& connection) { return connection.Run("INSERT OR IGNORE INTO blobs (digest, size) VALUES (?1, ?2)", digest.str(), size); });
-  if (!status.ok()) ::unlink(path.c_str());
-  return status;
+  if (!status.ok()) {
+    ::unlink(path.c_str());
+    return status;
+  }
+  (*index_->Lock())[digest.str()].size = size;
+  return absl::OkStatus();
 }
 
 bool LocalBlobs::Has(const oci::Digest& digest) { return Size(digest).ok(); }
 
 absl::StatusOr<std::int64_t> LocalBlobs::Size(const oci::Digest& digest) {
-  // Marked before it is looked for: what was found is spared then.
-  (*index_->Lock())[digest.str()].asked_at = std::chrono::steady_clock::now();
+  std::int64_t expected = kUnknownSize;
+  {
+    // Marked before it is looked for: what was found is spared then.
+    auto index = index_->Lock();
+    Entry& entry = (*index)[digest.str()];
+    entry.asked_at = std::chrono::steady_clock::now();
+    expected = entry.size;
+  }
   const std::optional<std::int64_t> size = Peek(digest);
   if (!size.has_value()) return NotHere(digest);
-  return *size;
+  if (expected == kUnknownSize) {
+    ASSIGN_OR_RETURN(const std::optional<std::int64_t> recorded, RecordedSize(digest));
+    if (!recorded.has_value()) return NotHere(digest);
+    expected = (*index_->Lock())[digest.str()].size = *recorded;
+  }
+  if (*size == expected) return *size;
+  LogWarning("blob ", digest.str(), " has ", *size, " bytes instead of ", expected, ": it is not used");
+  return NotHere(digest);
+}
+
+absl::StatusOr<std::optional<std::int64_t>> LocalBlobs::RecordedSize(const oci::Digest& digest) {
+  std::optional<std::int64_t> size;
+  RETURN_IF_ERROR(database_->Read([&](Connection& connection) -> absl::Status {
+    ASSIGN_OR_RETURN(Statement query, connection.Prepare("SELECT size FROM blobs WHERE digest = ?1"));
+    query.Bind(digest.str());
+    ASSIGN_OR_RETURN(const bool found, query.Step());
+    if (found) size = query.Int(0);
+    return absl::OkStatus();
+  }));
+  return size;
 }
 
 std::optional<std::int64_t> LocalBlobs::Peek(const oci::Digest& digest) const {
@@ -221,37 +263,46 @@ absl::StatusOr<std::vector<BlobStore::Listed>> LocalBlobs::Select(const char* sq
   return blobs;
 }
 
-absl::StatusOr<std::string> LocalBlobs::Delete(const oci::Digest& digest) {
+absl::Status LocalBlobs::DeleteRows(const std::vector<oci::Digest>& digests) {
   RETURN_IF_ERROR(database_->WriteSetAside([&](Connection& connection) -> absl::Status {
-    RETURN_IF_ERROR(connection.Run("DELETE FROM blob_sources WHERE digest = ?1", digest.str()));
-    return connection.Run("DELETE FROM blobs WHERE digest = ?1", digest.str());
+    for (const oci::Digest& digest : digests) {
+      RETURN_IF_ERROR(connection.Run("DELETE FROM blob_sources WHERE digest = ?1", digest.str()));
+      RETURN_IF_ERROR(connection.Run("DELETE FROM blobs WHERE digest = ?1", digest.str()));
+    }
+    return absl::OkStatus();
   }));
-  std::string gone = absl::StrCat(root_, "/", kTemporaryDirectory, "/", RandomId());
-  if (::rename(PathOf(digest).c_str(), gone.c_str()) == 0) return gone;
-  ::unlink(PathOf(digest).c_str());
-  return "";
+  auto index = index_->Lock();
+  for (const oci::Digest& digest : digests) {
+    if (const auto found = index->find(digest.str()); found != index->end()) found->second.size = kUnknownSize;
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::int64_t> LocalBlobs::Collect(std::chrono::steady_clock::time_point asked_since, const std::vector<oci::Digest>& dropped) {
   ASSIGN_OR_RETURN(const std::vector<Listed> unowned, Select(kUnowned));
-  const auto spared = [&](const Entry& entry, bool at_once) { return entry.pins > 0 || (!at_once && entry.asked_at > asked_since); };
+  const auto spared = [&](const Entry& entry, bool at_once) { return entry.going || entry.pins > 0 || (!at_once && entry.asked_at > asked_since); };
+  std::vector<oci::Digest> going;
   std::int64_t freed = 0;
-  for (const auto& [digest, size] : unowned) {
-    std::unique_lock lock(files_mutex_);
-    const bool at_once = std::find(dropped.begin(), dropped.end(), digest) != dropped.end();
-    {
-      auto index = index_->Lock();
+  {
+    auto index = index_->Lock();
+    for (const auto& [digest, size] : unowned) {
+      const bool at_once = std::find(dropped.begin(), dropped.end(), digest) != dropped.end();
       const auto found = index->find(digest.str());
       if (found != index->end() && spared(found->second, at_once)) continue;
       (*index)[digest.str()].going = true;
+      going.push_back(digest);
+      freed += size;
     }
-    const absl::StatusOr<std::string> deleted = Delete(digest);
-    (*index_->Lock())[digest.str()].going = false;
-    RETURN_IF_ERROR(deleted.status());
-    lock.unlock();  // freeing a large file takes long
-    if (!deleted->empty()) ::unlink(deleted->c_str());
-    freed += size;
   }
+  absl::Status deleted;
+  if (!going.empty()) deleted = DeleteRows(going);
+  if (!going.empty() && deleted.ok()) deleted = database_->Sync();
+  for (const oci::Digest& digest : going) {
+    if (deleted.ok()) ::unlink(PathOf(digest).c_str());
+    (*index_->Lock())[digest.str()].going = false;
+  }
+  index_->NotifyAll();
+  RETURN_IF_ERROR(deleted);
   ForgetQuestions(asked_since);
   return freed;
 }

@@ -52,9 +52,11 @@ class LocalBlobs : public BlobStore {
   void ForgetQuestions(std::chrono::steady_clock::time_point asked_since);
 
  private:
+  static constexpr std::int64_t kUnknownSize = -1;
   // What is going on with a blob, here or not; most have none.
   struct Entry {
     int pins = 0;
+    std::int64_t size = kUnknownSize;  // as its row has it
     std::chrono::steady_clock::time_point asked_at;
     bool going = false;  // being deleted: not here any more
   };
@@ -66,14 +68,15 @@ class LocalBlobs : public BlobStore {
   absl::Status Sweep();
   // What a query for digest and size yields.
   absl::StatusOr<std::vector<Listed>> Select(const char* sql);
-  // Takes the blob's row and name away. Returns where its file is now, to be unlinked; "" when it is gone already.
-  absl::StatusOr<std::string> Delete(const oci::Digest& digest);
+  // What the blob's row says; nothing if there is none.
+  absl::StatusOr<std::optional<std::int64_t>> RecordedSize(const oci::Digest& digest);
+  absl::Status DeleteRows(const std::vector<oci::Digest>& digests);
   std::string PathOf(const oci::Digest& digest) const;
   absl::Status Publish(const std::string& temporary, const oci::Digest& digest, std::int64_t size);
 
   const std::string root_;
   Database* database_ = nullptr;
-  std::mutex files_mutex_;  // a blob's file and row appear or go in one step; never held while data is written
+  std::mutex files_mutex_;  // a blob's file and row appear in one step; never held while data is written
   std::shared_ptr<Guarded<Index>> index_ = std::make_shared<Guarded<Index>>();  // shared with the pins, which may outlive the store
 };
 

@@ -1,21 +1,19 @@
 #include "store/schema.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "base/status.h"
+#include "base/log.h"
 #include "base/status_macros.h"
 #include "os/file.h"
+#include "store/durability.h"
 
 namespace cachalot::store {
 
 namespace {
 
-// `durable` is 0 until the files behind a row are known to be on disk.
+// `durable`: see durability.h.
 constexpr char kFirst[] = R"sql(
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 
@@ -174,10 +172,19 @@ absl::Status SetMeta(Connection& connection, const char* key, absl::string_view 
   return connection.Run("INSERT INTO meta VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = ?2", key, value);
 }
 
-// A snapshot whose parent is dropped goes too. Results and names without a snapshot are dropped in any case.
-absl::Status DropVolatile(Connection& connection) {
-  RETURN_IF_ERROR(connection.Run("DELETE FROM blobs WHERE durable = 0"));
-  RETURN_IF_ERROR(connection.Run("DELETE FROM snapshots WHERE durable = 0"));
+// Drops what is not known to be on disk after the sync of this number. A layer without its files can be unpacked again where its blob
+// can be had. A snapshot whose parent is dropped goes too. What names a snapshot is dropped in any case.
+absl::Status DropVolatile(Connection& connection, std::int64_t synced) {
+  RETURN_IF_ERROR(connection.Run("DELETE FROM blobs WHERE durable = 0 OR durable > ?1", synced));
+  RETURN_IF_ERROR(connection.Run("DELETE FROM snapshot_layers WHERE sources = '' AND digest NOT IN (SELECT digest FROM blobs)"));
+  RETURN_IF_ERROR(
+      connection.Run("UPDATE snapshots SET state = 2, size = -1, durable = 0 WHERE state = 1 AND deletes_elsewhere = 0 AND "
+                     "(durable = 0 OR durable > ?1) AND id IN (SELECT snapshot FROM snapshot_layers)",
+                     synced));
+  RETURN_IF_ERROR(
+      connection.Run("DELETE FROM snapshots WHERE (state <> 2 AND (durable = 0 OR durable > ?1)) OR "
+                     "(state = 2 AND id NOT IN (SELECT snapshot FROM snapshot_layers))",
+                     synced));
   do {
     RETURN_IF_ERROR(connection.Run("DELETE FROM snapshots WHERE parent <> '' AND parent NOT IN (SELECT id FROM snapshots)"));
   } while (connection.changes() > 0);
@@ -197,10 +204,24 @@ absl::Status DropDangling(Connection& connection) {
   return connection.Run("DELETE FROM blob_owners WHERE owner LIKE 'snapshot/%' AND substr(owner, 10) NOT IN (SELECT id FROM snapshots)");
 }
 
-absl::Status SyncFileSystem(const std::string& root) {
-  ASSIGN_OR_RETURN(const UniqueFd fd, os::OpenDirectory(root));
-  if (::syncfs(fd.get()) != 0) return ErrnoError(absl::StrCat("sync ", root));
-  return absl::OkStatus();
+absl::StatusOr<std::unique_ptr<Database>> OpenAt(const std::string& root, const std::string& path) {
+  ASSIGN_OR_RETURN(std::unique_ptr<Database> database, Database::Open(path, Migrations()));
+  ASSIGN_OR_RETURN(const std::string boot, BootId());
+  std::string last_boot;
+  RETURN_IF_ERROR(database->Read([&](Connection& connection) -> absl::Status {
+    ASSIGN_OR_RETURN(last_boot, Meta(connection, "boot_id"));
+    return absl::OkStatus();
+  }));
+  const bool rebooted = !last_boot.empty() && last_boot != boot;
+  ASSIGN_OR_RETURN(const std::int64_t synced, LastSync(root, /*wait=*/rebooted));
+  RETURN_IF_ERROR(database->WriteSetAside([&](Connection& connection) -> absl::Status {
+    if (rebooted) RETURN_IF_ERROR(DropVolatile(connection, synced));
+    RETURN_IF_ERROR(DropDangling(connection));
+    RETURN_IF_ERROR(connection.Run("DELETE FROM cache_aliases WHERE created_us < ?1", absl::ToUnixMicros(absl::Now() - kAliasLife)));
+    return SetMeta(connection, "boot_id", boot);
+  }));
+  if (rebooted) RETURN_IF_ERROR(database->Sync());
+  return database;
 }
 
 }  // namespace
@@ -213,47 +234,13 @@ const std::vector<std::string>& Migrations() {
 
 absl::StatusOr<std::unique_ptr<Database>> OpenMetadata(const std::string& root) {
   RETURN_IF_ERROR(os::MakeDirectories(root, 0711));
-  ASSIGN_OR_RETURN(std::unique_ptr<Database> database, Database::Open(absl::StrCat(root, "/metadata.db"), Migrations()));
-  ASSIGN_OR_RETURN(const std::string boot, BootId());
-  RETURN_IF_ERROR(database->WriteSetAside([&](Connection& connection) -> absl::Status {
-    ASSIGN_OR_RETURN(const std::string last_boot, Meta(connection, "boot_id"));
-    ASSIGN_OR_RETURN(const std::string clean, Meta(connection, "clean_stop"));
-    if (last_boot != boot && clean != "1") RETURN_IF_ERROR(DropVolatile(connection));
-    RETURN_IF_ERROR(DropDangling(connection));
-    RETURN_IF_ERROR(connection.Run("DELETE FROM cache_aliases WHERE created_us < ?1", absl::ToUnixMicros(absl::Now() - kAliasLife)));
-    RETURN_IF_ERROR(SetMeta(connection, "boot_id", boot));
-    return SetMeta(connection, "clean_stop", "0");
-  }));
-  return database;
-}
-
-absl::Status MarkDurable(Database& database, const std::string& root) {
-  // Listed before the sync: rows that are written while it runs wait for the next one.
-  std::vector<std::string> blobs, snapshots;
-  RETURN_IF_ERROR(database.Read([&](Connection& connection) -> absl::Status {
-    const auto collect = [&](const char* sql, std::vector<std::string>* into) -> absl::Status {
-      ASSIGN_OR_RETURN(Statement query, connection.Prepare(sql));
-      while (true) {
-        ASSIGN_OR_RETURN(const bool row, query.Step());
-        if (!row) return absl::OkStatus();
-        into->push_back(query.Text(0));
-      }
-    };
-    RETURN_IF_ERROR(collect("SELECT digest FROM blobs WHERE durable = 0", &blobs));
-    return collect("SELECT id FROM snapshots WHERE durable = 0 AND state <> 0", &snapshots);
-  }));
-  if (blobs.empty() && snapshots.empty()) return absl::OkStatus();
-  RETURN_IF_ERROR(SyncFileSystem(root));
-  return database.WriteSetAside([&](Connection& connection) -> absl::Status {
-    for (const std::string& digest : blobs) RETURN_IF_ERROR(connection.Run("UPDATE blobs SET durable = 1 WHERE digest = ?1", digest));
-    for (const std::string& id : snapshots) RETURN_IF_ERROR(connection.Run("UPDATE snapshots SET durable = 1 WHERE id = ?1", id));
-    return absl::OkStatus();
-  });
-}
-
-absl::Status MarkCleanStop(Database& database, const std::string& root) {
-  RETURN_IF_ERROR(MarkDurable(database, root));
-  return database.WriteSetAside([](Connection& connection) { return SetMeta(connection, "clean_stop", "1"); });
+  const std::string path = absl::StrCat(root, "/metadata.db");
+  absl::StatusOr<std::unique_ptr<Database>> database = OpenAt(root, path);
+  if (!absl::IsDataLoss(database.status())) return database;
+  const std::string aside = absl::StrCat(path, ".broken-", absl::ToUnixSeconds(absl::Now()));
+  LogError(path, " is broken and is moved to ", aside, "; the cache starts anew: ", database.status().message());
+  RETURN_IF_ERROR(SetAside(path, aside));
+  return OpenAt(root, path);
 }
 
 }  // namespace cachalot::store

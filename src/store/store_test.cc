@@ -1,12 +1,15 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <thread>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "os/file.h"
 #include "os/scratch_testing.h"
 #include "store/cache_index.h"
+#include "store/durability.h"
 #include "store/local_blobs.h"
 #include "store/schema.h"
 
@@ -87,6 +90,51 @@ TEST(DatabaseTest, RollsBackAndReadsWhileWriting) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(count(), 200);
+}
+
+TEST(MetadataTest, SetsABrokenDatabaseAside) {
+  os::Scratch scratch;
+  const std::string path = scratch / "metadata.db";
+  const auto boot_of = [&] {
+    auto database = OpenMetadata(scratch.path());
+    EXPECT_TRUE(database.ok()) << database.status();
+    return database.ok();
+  };
+  const auto aside = [&] {
+    int count = 0;
+    const auto entries = *os::ListDirectory(scratch.path());
+    for (const os::DirectoryEntry& entry : entries) {
+      count += absl::StrContains(entry.name, ".broken-") && !absl::EndsWith(entry.name, "-wal") && !absl::EndsWith(entry.name, "-shm");
+    }
+    return count;
+  };
+  ASSERT_TRUE(boot_of());
+  ASSERT_EQ(::unlink((path + "-wal").c_str()), 0);  // which would have put it right
+  ASSERT_TRUE(os::WriteFileAtomic(path, std::string(9000, 'g')).ok());
+  ASSERT_TRUE(boot_of());
+  EXPECT_EQ(aside(), 1);
+  ASSERT_TRUE(boot_of());
+  EXPECT_EQ(aside(), 1) << "the new one is sound";
+}
+
+TEST(MetadataTest, LooksForDamageThatWasMet) {
+  os::Scratch scratch;
+  {
+    auto database = OpenMetadata(scratch.path());
+    ASSERT_TRUE(database.ok());
+    ASSERT_TRUE((*database)->Write([](Connection& c) { return c.Run("INSERT INTO meta VALUES ('here', '1')"); }).ok());
+    EXPECT_FALSE((*database)->Read([](Connection&) { return absl::DataLossError("a page is broken"); }).ok());
+  }
+  EXPECT_TRUE(os::Lstat(scratch / "metadata.db.suspect").ok());
+  auto database = OpenMetadata(scratch.path());
+  ASSERT_TRUE(database.ok());
+  EXPECT_FALSE(os::Lstat(scratch / "metadata.db.suspect").ok());
+  EXPECT_TRUE((*database)
+                  ->Read([](Connection& c) -> absl::Status {
+                    auto query = c.Prepare("SELECT 1 FROM meta WHERE key = 'here'");
+                    return query.ok() && *query->Step() ? absl::OkStatus() : absl::NotFoundError("it was set aside though it was sound");
+                  })
+                  .ok());
 }
 
 class BlobsTest : public testing::Test {
@@ -185,10 +233,18 @@ TEST_F(BlobsTest, SurvivesAKillButNotAPowerCut) {
   EXPECT_TRUE(blobs_->Has(b));
   EXPECT_FALSE(blobs_->Has(c));
   const oci::Digest d = *blobs_->Put("d");
-  ASSERT_TRUE(MarkCleanStop(*database_, scratch_.path()).ok());
+  const auto number = NumberVolatile(*database_, scratch_.path(), Moment::kStop);
+  ASSERT_TRUE(number.ok() && *number > 0) << number.status();
+  const oci::Digest e = *blobs_->Put("e");
+  blobs_.reset();
+  database_.reset();
+  ASSERT_TRUE(SyncLater(scratch_.path(), *number).ok());
+  while (*LastSync(scratch_.path(), /*wait=*/true) < *number) std::this_thread::yield();
+  Reopen();
   PretendReboot();
   Reopen();
-  EXPECT_TRUE(blobs_->Has(d));
+  EXPECT_TRUE(blobs_->Has(d)) << "handed over at a stop";
+  EXPECT_FALSE(blobs_->Has(e)) << "written after the stop was prepared";
 }
 
 TEST_F(BlobsTest, CacheIndexRemembers) {
