@@ -19,6 +19,7 @@
 #include "build/build_run.h"
 #include "build/cache_store.h"
 #include "build/gc_policies.h"
+#include "build/private_root.h"
 #include "build/progress_log.h"
 #include "build/provenance/custom_environment.h"
 #include "build/upkeep.h"
@@ -86,7 +87,7 @@ absl::StatusOr<std::string> WorkerId(const std::string& root) {
   absl::StatusOr<std::string> known = os::ReadFile(path, 256);
   if (known.ok() && !known->empty()) return known;
   const std::string id = RandomId();
-  RETURN_IF_ERROR(os::WriteFileAtomic(path, id, 0644, os::Durability::kSynced));
+  RETURN_IF_ERROR(os::WriteFileAtomic(path, id, 0600, os::Durability::kSynced));
   return id;
 }
 
@@ -173,13 +174,13 @@ class EngineImpl : public Engine {
 };
 
 absl::Status EngineImpl::Open() {
-  RETURN_IF_ERROR(os::MakeDirectories(config_.root, 0711));
+  RETURN_IF_ERROR(MakePrivateRoot(config_.root));
   ASSIGN_OR_RETURN(lock_, TakeLock(config_.root));
   ASSIGN_OR_RETURN(const std::string id, WorkerId(config_.root));
   ASSIGN_OR_RETURN(config_.provenance_environment, LoadCustomEnvironment(config_.provenance_env_dir));
   parts_.work_dir = absl::StrCat(config_.root, "/work");
   RETURN_IF_ERROR(os::RemoveTree(parts_.work_dir));
-  RETURN_IF_ERROR(os::MakeDirectories(parts_.work_dir, 0711));
+  RETURN_IF_ERROR(os::MakeDirectories(parts_.work_dir, 0700));
   cpu_ = std::make_unique<WorkerPool>("cpu", static_cast<int>(std::max(1u, std::thread::hardware_concurrency())));
   ASSIGN_OR_RETURN(database_, store::OpenMetadata(config_.root));
   ASSIGN_OR_RETURN(blobs_, store::LocalBlobs::Open(config_.root, database_.get()));

@@ -57,7 +57,7 @@ class ScratchDirectory {
  public:
   static absl::StatusOr<std::unique_ptr<ScratchDirectory>> Create(const std::string& parent, const std::string& name, const std::string& content) {
     auto directory = std::unique_ptr<ScratchDirectory>(new ScratchDirectory(absl::StrCat(parent, "/frontend-", RandomId())));
-    RETURN_IF_ERROR(os::MakeDirectories(directory->path_, 0711));
+    RETURN_IF_ERROR(os::MakeDirectories(directory->path_, 0700));
     RETURN_IF_ERROR(os::WriteFileAtomic(absl::StrCat(directory->path_, "/", name), content, 0400));
     return directory;
   }

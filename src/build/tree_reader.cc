@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "base/path.h"
@@ -64,10 +65,12 @@ absl::StatusOr<std::string> ReadTreeFile(op::SourceTree& tree, const std::string
   ASSIGN_OR_RETURN(const struct stat st, Find(tree, "open", path, resolved));
   if (!S_ISREG(st.st_mode)) return absl::InvalidArgumentError(absl::StrCat(path, " is not a regular file"));
   if (offset < 0 || length < 0) return absl::InvalidArgumentError(absl::StrCat("invalid range of ", path));
-  const std::int64_t end = length == 0 ? st.st_size : std::min<std::int64_t>(st.st_size, offset + length);
-  if (end - offset > static_cast<std::int64_t>(kMaxFileBytes)) return absl::ResourceExhaustedError(absl::StrCat(path, " is larger than 64 MiB"));
+  // Their sum may be more than a number holds.
+  std::int64_t size = std::max<std::int64_t>(st.st_size - offset, 0);
+  if (length > 0) size = std::min(size, length);
+  if (size > static_cast<std::int64_t>(kMaxFileBytes)) return absl::ResourceExhaustedError(absl::StrCat(path, " is larger than 64 MiB"));
   ASSIGN_OR_RETURN(const UniqueFd fd, tree.OpenFile(resolved));
-  std::string data(end > offset ? end - offset : 0, '\0');
+  std::string data(size, '\0');
   std::size_t done = 0;
   while (done < data.size()) {
     const ssize_t n = ::pread(fd.get(), data.data() + done, data.size() - done, offset + static_cast<std::int64_t>(done));
@@ -92,8 +95,9 @@ absl::StatusOr<std::vector<llb::FileStat>> ReadTreeDirectory(op::SourceTree& tre
   for (const std::string& name : names) {
     if (!patterns.empty() && !matcher.Matches(name)) continue;
     const std::string child = JoinPath(resolved, name);
-    ASSIGN_OR_RETURN(const struct stat st, tree.Lstat(child));
-    ASSIGN_OR_RETURN(llb::FileStat entry, Describe(tree, child, st));
+    ASSIGN_OR_RETURN(const std::optional<struct stat> st, tree.TryLstat(child));
+    if (!st.has_value()) continue;  // a container has removed it meanwhile
+    ASSIGN_OR_RETURN(llb::FileStat entry, Describe(tree, child, *st));
     entries.push_back(std::move(entry));
   }
   return entries;

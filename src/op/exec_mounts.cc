@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -14,23 +15,12 @@
 #include "base/status.h"
 #include "base/status_macros.h"
 #include "op/result.h"
-#include "op/source_tree.h"
 #include "os/file.h"
 #include "os/mount.h"
+#include "tree/resolve.h"
 
 namespace cachalot::op {
 namespace {
-
-// Where `selector` leads inside the tree mounted at `directory`.
-absl::StatusOr<std::string> PathUnder(const std::string& directory, const std::string& selector) {
-  if (RootedPath(selector) == "/") return directory;
-  ASSIGN_OR_RETURN(const std::unique_ptr<SourceTree> tree, SourceTree::Over({directory}));
-  ASSIGN_OR_RETURN(const std::string path, tree->Resolve(selector, true));
-  if (absl::Status found = tree->Lstat(path).status(); !found.ok()) {
-    return absl::Status(found.code(), absl::StrCat("failed to mount ", selector, ": ", found.message()));
-  }
-  return directory + path;
-}
 
 std::string CacheName(const llb::Mount& mount) { return absl::StrCat("cache:", mount.cache.id); }
 
@@ -47,6 +37,7 @@ ExecMounts::~ExecMounts() { Unmount(); }
 
 void ExecMounts::Unmount() {
   points_.clear();
+  fixed_.clear();
   mounted_.clear();
   sockets_.clear();
   caches_.clear();
@@ -99,7 +90,16 @@ absl::StatusOr<snapshot::SnapshotPtr> ExecMounts::NewActive(const llb::Mount& mo
 }
 
 absl::Status ExecMounts::AddBind(const llb::Mount& mount, const std::string& directory) {
-  ASSIGN_OR_RETURN(const std::string source, PathUnder(directory, mount.selector));
+  std::string source = directory;
+  const std::string selector = RootedPath(mount.selector);  // as the step's cache key has it
+  if (selector != "/") {
+    ASSIGN_OR_RETURN(const UniqueFd root, os::OpenDirectory(directory));
+    absl::StatusOr<tree::Resolved> selected = tree::Resolve(root.get(), selector);
+    if (selected.ok() && !selected->exists()) selected = ErrnoError(absl::StrCat("lstat ", selected->Path()), ENOENT);
+    if (!selected.ok()) return Annotate(selected.status(), absl::StrCat("failed to mount ", mount.selector));
+    ASSIGN_OR_RETURN(fixed_.emplace_back(), FixedPath::Fix(selected->entry.get(), environment_.parts.work_dir));
+    source = fixed_.back()->path();
+  }
   runtime::MountPoint& point = points_.emplace_back();
   point.dest = DestinationOf(mount);
   point.readonly = mount.readonly;
@@ -163,10 +163,9 @@ absl::Status ExecMounts::AddSecret(const llb::Mount& mount, const CancelToken& c
   RETURN_IF_ERROR(data.status());
   if (secrets_dir_.empty()) {
     const std::string directory = absl::StrCat(environment_.parts.work_dir, "/secrets-", RandomId());
-    RETURN_IF_ERROR(os::MakeDirectories(directory, 0711));
+    RETURN_IF_ERROR(os::MakeDirectories(directory, 0700));
     secrets_dir_ = directory;
-    // Never on a disk.
-    RETURN_IF_ERROR(Annotate(os::MountAt({"tmpfs", "tmpfs", {"nodev", "nosuid", "mode=0711"}}, secrets_dir_), "mount of secrets"));
+    RETURN_IF_ERROR(Annotate(os::MountMemory(secrets_dir_), "mount of secrets"));
   }
   const std::string path = absl::StrCat(secrets_dir_, "/", ++secret_count_);
   ASSIGN_OR_RETURN(const UniqueFd fd, os::Open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "op/environment.h"
+#include "op/fixed_path.h"
 #include "op/named_trees.h"
 #include "runtime/runtime.h"
 #include "session/session.h"
@@ -68,6 +69,7 @@ class ExecMounts {
   std::vector<Tree> trees_;
   std::vector<std::shared_ptr<snapshot::MountedTree>> mounted_;
   std::map<std::string, NamedTrees::LeasePtr> caches_;
+  std::vector<std::unique_ptr<FixedPath>> fixed_;  // what selectors chose
   std::vector<std::unique_ptr<session::Session::SshSocket>> sockets_;
   std::string secrets_dir_;  // a tmpfs
   int secret_count_ = 0;

@@ -159,6 +159,42 @@ TEST_F(FileActionsTest, OwnersByName) {
   EXPECT_EQ(St(*result, "/u").st_uid, 0u);
 }
 
+// Removal of "..": what lay beside the tree went, too.
+TEST_F(FileActionsTest, Ghsa32pv_7hq5_qhwq) {
+  const std::string outside = scratch_ / "outside";
+  ASSERT_TRUE(os::MakeDirectories(outside + "/kept").ok());
+  llb::FileSymlink link;
+  link.oldpath = outside;
+  link.newpath = "/link";
+  const auto base = Chain(nullptr, {Dir("/a/b"), File("/a/f"), link});
+  ASSERT_TRUE(base.ok()) << base.status();
+  const std::string below = outside.substr(1);
+  const std::vector<std::string> paths = {"..",
+                                          "/..",
+                                          "../..",
+                                          "a/../..",
+                                          "a/..",
+                                          ".",
+                                          "/",
+                                          "../../../../../../" + below,
+                                          "a/../../../../../../" + below,
+                                          "link/kept",
+                                          "link/../kept",
+                                          "/link/../../.." + outside,
+                                          "a/b/../../../x",
+                                          "*/..",
+                                          "../*",
+                                          "link/*",
+                                          "*/../../*",
+                                          "l*/k*"};
+  for (const std::string& path : paths) {
+    for (const bool wildcard : {false, true}) (void)Chain(*base, {Rm(path, true, wildcard)});
+    ASSERT_TRUE(os::Lstat(outside + "/kept").ok()) << path;
+    ASSERT_TRUE(os::Lstat(scratch_ / "snapshots").ok()) << path;
+  }
+  EXPECT_EQ(Get(*base, "/a/f"), "data");
+}
+
 TEST_F(FileActionsTest, WildcardsMatchPerComponent) {
   const auto source = Chain(nullptr, {Dir("/d/x"), Dir("/d/y"), File("/d/x/a.c", "xa"), File("/d/y/b.c", "yb"), File("/d/x/a.h")});
   const auto result = Chain(nullptr, {Copy("/d/*/*.c", "/t/")}, *source);

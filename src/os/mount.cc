@@ -149,6 +149,13 @@ absl::Status MountAt(const Mount& mount, const std::string& target) {
   return absl::OkStatus();
 }
 
+absl::Status MountMemory(const std::string& target) {
+  Mount memory = {"tmpfs", "tmpfs", {"nodev", "nosuid", "mode=0700", "noswap"}};
+  if (MountAt(memory, target).ok()) return absl::OkStatus();
+  memory.options.pop_back();
+  return MountAt(memory, target);
+}
+
 absl::Status Unmount(const std::string& target) {
   if (::umount2(target.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0) return absl::OkStatus();
   if (errno == EINVAL || errno == ENOENT) return absl::OkStatus();  // not a mount point

@@ -19,6 +19,9 @@ struct Mount {
 // Mounts `mount` on the existing directory or file `target`. Handles overlay chains longer than one page of options (500 layers,
 // the kernel's bound). In overlay options ':', ',' and '\' within a path are escaped with '\'.
 absl::Status MountAt(const Mount& mount, const std::string& target);
+// Mounts an empty file system in memory on the directory `target`, which root alone enters: for what must not reach a disk. It is not
+// swapped out either where the kernel can promise that (6.4).
+absl::Status MountMemory(const std::string& target);
 // Unmounts lazily; OK when nothing is mounted there.
 absl::Status Unmount(const std::string& target);
 // True when `target` is the root of a mount (bind mounts included).

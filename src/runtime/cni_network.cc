@@ -64,7 +64,7 @@ class CniNetwork::Use final : public ContainerNetwork {
 };
 
 absl::Status CniNetwork::Start() {
-  RETURN_IF_ERROR(os::MakeDirectories(state_dir_, 0711));
+  RETURN_IF_ERROR(os::MakeDirectories(state_dir_, 0700));
   own_bridge_ = config_.bridge && !os::InterfaceExists(config_.bridge_name);
   ASSIGN_OR_RETURN(const std::vector<os::DirectoryEntry> left_over, os::ListDirectory(state_dir_));
   for (const os::DirectoryEntry& entry : left_over) {
@@ -102,7 +102,7 @@ absl::StatusOr<Attached> CniNetwork::Make(absl::string_view hostname) {
   network.id = RandomId();
   network.directory = absl::StrCat(state_dir_, "/", network.id);
   network.hostname = std::string(hostname);
-  RETURN_IF_ERROR(os::MakeDirectories(network.directory, 0711));
+  RETURN_IF_ERROR(os::MakeDirectories(network.directory, 0700));
   absl::Status status = os::PinNetworkNamespace(network.netns());
   if (status.ok()) {
     absl::StatusOr<std::string> result = plugins_.Add({network.id, network.netns(), network.hostname});

@@ -38,6 +38,7 @@ Bundle::~Bundle() {
   for (auto mount = mounts_.rbegin(); mount != mounts_.rend(); ++mount) (void)os::Unmount(*mount);
   absl::Status status = os::RemoveTree(path_);
   if (!status.ok()) LogWarning("remove a bundle: ", status.message());
+  for (const std::string& file : files_) ::unlink(file.c_str());
 }
 
 absl::StatusOr<std::string> Bundle::AddMount(const os::Mount& mount) {
@@ -46,6 +47,12 @@ absl::StatusOr<std::string> Bundle::AddMount(const os::Mount& mount) {
   RETURN_IF_ERROR(os::MountAt(mount, target));
   mounts_.push_back(target);
   return target;
+}
+
+absl::Status Bundle::AddFile(const std::string& path, absl::string_view content) {
+  ASSIGN_OR_RETURN(const UniqueFd fd, os::Open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600));
+  files_.push_back(path);
+  return os::WriteAll(fd.get(), content, path);
 }
 
 std::int64_t OomKills() {

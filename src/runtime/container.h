@@ -21,17 +21,20 @@ namespace cachalot::runtime {
 class Bundle {
  public:
   explicit Bundle(std::string path) : path_(std::move(path)) {}
-  Bundle(Bundle&& other) noexcept : path_(std::exchange(other.path_, "")), mounts_(std::move(other.mounts_)) {}
+  Bundle(Bundle&& other) noexcept
+      : path_(std::exchange(other.path_, "")), mounts_(std::move(other.mounts_)), files_(std::exchange(other.files_, {})) {}
   Bundle& operator=(Bundle&&) = delete;
   ~Bundle();
 
   const std::string& path() const { return path_; }
   // Mounts in a new directory of the bundle and returns its path.
   absl::StatusOr<std::string> AddMount(const os::Mount& mount);
+  // Makes a file elsewhere that goes with the bundle.
+  absl::Status AddFile(const std::string& path, absl::string_view content);
 
  private:
   std::string path_;
-  std::vector<std::string> mounts_;
+  std::vector<std::string> mounts_, files_;
 };
 
 // How many processes the kernel has killed for want of memory since it started; -1 when it does not tell.

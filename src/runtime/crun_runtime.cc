@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <mutex>
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -38,17 +37,6 @@ std::string CgroupPath(const std::string& parent, const std::string& id) {
   if (parent.empty()) return absl::StrCat("/buildkit/", id);
   if (absl::StrContains(parent, ".slice") && parent.back() == ':') return parent + id;
   return CleanDestination(absl::StrCat("/", parent, "/buildkit/", id));
-}
-
-// The control group that a left-over bundle was started in, or "".
-std::string CgroupPathOf(const std::string& bundle) {
-  constexpr std::size_t kMaxConfig = 16 << 20;
-  absl::StatusOr<std::string> text = os::ReadFile(bundle + "/config.json", kMaxConfig);
-  if (!text.ok()) return "";
-  nlohmann::json config = nlohmann::json::parse(*text, nullptr, false);
-  const nlohmann::json::json_pointer path("/linux/cgroupsPath");
-  if (!config.is_object() || !config.contains(path) || !config[path].is_string()) return "";
-  return config[path].get<std::string>();
 }
 
 // Long overlays are mounted beforehand, in the bundle.
@@ -86,17 +74,27 @@ class CrunRuntime final : public Runtime {
  public:
   explicit CrunRuntime(Config config)
       : config_(std::move(config)),
+        bundles_(config_.state_dir + "/run/containers"),
+        states_(config_.state_dir + "/run/state"),
         layout_(os::CgroupLayout::Detect()),
         etc_files_(config_.state_dir + "/etc", config_.resolv_conf, {config_.dns_servers, config_.dns_search, config_.dns_options}),
         host_network_(NewHostNetwork()),
         no_network_(NewNoNetwork()) {}
 
+  ~CrunRuntime() override {
+    tool_.reset();
+    if (absl::Status status = os::Unmount(config_.state_dir + "/run"); !status.ok()) LogWarning(status.message());
+  }
+
   absl::Status Init() {
     if (config_.selinux) return absl::UnimplementedError("selinux is not available");
-    for (const char* name : {"/containers", "/state", "/etc"}) RETURN_IF_ERROR(os::MakeDirectories(config_.state_dir + name, 0711));
     RETURN_IF_ERROR(RemoveLeftOvers());
+    for (const char* name : {"/etc", "/cgroups", "/run"}) RETURN_IF_ERROR(os::MakeDirectories(config_.state_dir + name, 0700));
+    // What describes a container, its environment with all secrets too, must not reach a disk: the bundle, and the program's copy of it.
+    RETURN_IF_ERROR(os::MountMemory(config_.state_dir + "/run"));
+    for (const std::string& path : {bundles_, states_}) RETURN_IF_ERROR(os::MakeDirectories(path, 0700));
     if (layout_.unified_beside_v1()) LogWarning("crun before 1.9 refuses this host's hybrid control groups");
-    ASSIGN_OR_RETURN(std::unique_ptr<Tool> tool, Tool::Find(config_.binary, config_.state_dir + "/state"));
+    ASSIGN_OR_RETURN(std::unique_ptr<Tool> tool, Tool::Find(config_.binary, states_));
     tool_ = std::move(tool);
     if (config_.cni.has_value()) {
       ASSIGN_OR_RETURN(sandbox_network_, NewCniNetwork(*config_.cni, config_.state_dir + "/net"));
@@ -120,22 +118,30 @@ class CrunRuntime final : public Runtime {
   }
 
  private:
+  // The file that says, after a crash too, which control group a container is in.
+  std::string CgroupFile(const std::string& id) const { return absl::StrCat(config_.state_dir, "/cgroups/", id); }
+
   absl::Status RemoveLeftOvers() {
-    ASSIGN_OR_RETURN(std::vector<os::DirectoryEntry> bundles, os::ListDirectory(config_.state_dir + "/containers"));
-    for (const os::DirectoryEntry& entry : bundles) {
-      std::string bundle = absl::StrCat(config_.state_dir, "/containers/", entry.name);
-      if (std::string path = CgroupPathOf(bundle); !path.empty() && CleanDestination(path) != "/") {
+    const std::vector<os::DirectoryEntry> none;
+    for (const os::DirectoryEntry& entry : os::ListDirectory(config_.state_dir + "/cgroups").value_or(none)) {
+      constexpr std::size_t kMaxPath = 1 << 16;
+      const std::string file = CgroupFile(entry.name);
+      if (const std::string path = os::ReadFile(file, kMaxPath).value_or(""); !path.empty() && CleanDestination(path) != "/") {
         os::Cgroup cgroup(layout_, path);
         if (absl::Status status = cgroup.Kill(); !status.ok()) LogWarning(status.message());
         cgroup.Remove();
       }
-      for (const os::DirectoryEntry& part : os::ListDirectory(bundle).value_or(std::vector<os::DirectoryEntry>())) {
-        if (absl::StartsWith(part.name, "mount")) (void)os::Unmount(absl::StrCat(bundle, "/", part.name));
-      }
-      RETURN_IF_ERROR(os::RemoveTree(bundle));
+      if (::unlink(file.c_str()) != 0) return ErrnoError(absl::StrCat("remove ", file));
     }
-    ASSIGN_OR_RETURN(std::vector<os::DirectoryEntry> states, os::ListDirectory(config_.state_dir + "/state"));
-    for (const os::DirectoryEntry& entry : states) RETURN_IF_ERROR(os::RemoveTree(absl::StrCat(config_.state_dir, "/state/", entry.name)));
+    // What was mounted is here only if this process shares its mount namespace with the one before.
+    for (const os::DirectoryEntry& bundle : os::ListDirectory(bundles_).value_or(none)) {
+      for (const os::DirectoryEntry& part : os::ListDirectory(absl::StrCat(bundles_, "/", bundle.name)).value_or(none)) {
+        if (absl::StartsWith(part.name, "mount")) (void)os::Unmount(absl::StrCat(bundles_, "/", bundle.name, "/", part.name));
+      }
+    }
+    RETURN_IF_ERROR(os::Unmount(config_.state_dir + "/run"));
+    // Earlier versions kept the last two on the disk.
+    for (const char* name : {"/run", "/containers", "/state"}) RETURN_IF_ERROR(os::RemoveTree(config_.state_dir + name));
     return absl::OkStatus();
   }
 
@@ -194,6 +200,7 @@ class CrunRuntime final : public Runtime {
     for (const MountPoint& point : spec.mounts) {
       points.push_back({CleanDestination(point.dest), point.mount.type == "bind" ? point.mount.source : ""});
     }
+    RETURN_IF_ERROR(MountStubs::Check(root.get(), points));
     ASSIGN_OR_RETURN(User user, LookUpUser(root.get(), spec.process.user));
     user.groups.insert(user.groups.end(), spec.devices.groups.begin(), spec.devices.groups.end());
     ASSIGN_OR_RETURN(std::unique_ptr<ContainerNetwork> network, AttachNetwork(spec));
@@ -212,8 +219,8 @@ class CrunRuntime final : public Runtime {
     RETURN_IF_ERROR(CheckId(spec.id));
     if (spec.process.args.empty()) return absl::InvalidArgumentError(absl::StrCat("container ", spec.id, ": no arguments"));
     RETURN_IF_ERROR(ApplyDevices(spec));
-    std::string path = absl::StrCat(config_.state_dir, "/containers/", spec.id);
-    if (::mkdir(path.c_str(), 0711) != 0) return ErrnoError(absl::StrCat("make the bundle of container ", spec.id));
+    std::string path = absl::StrCat(bundles_, "/", spec.id);
+    if (::mkdir(path.c_str(), 0700) != 0) return ErrnoError(absl::StrCat("make the bundle of container ", spec.id));
     Bundle bundle(path);
     ASSIGN_OR_RETURN(ToolContainer::Parts parts, MakeParts(spec));
     RETURN_IF_ERROR(MakeWorkingDirectory(parts.root.get(), spec.process.cwd.empty() ? "/" : spec.process.cwd, parts.user));
@@ -222,6 +229,7 @@ class CrunRuntime final : public Runtime {
     ASSIGN_OR_RETURN(UniqueFd config, os::Open(path + "/config.json", O_WRONLY | O_CREAT | O_EXCL, 0600));
     RETURN_IF_ERROR(os::WriteAll(config.get(), BundleConfig(spec, parts.user, input), path + "/config.json"));
 
+    RETURN_IF_ERROR(bundle.AddFile(CgroupFile(spec.id), input.cgroup_path));
     os::Cgroup cgroup(layout_, input.cgroup_path);
     ToolProcess::Parts process;
     process.tool = tool_;
@@ -242,6 +250,7 @@ class CrunRuntime final : public Runtime {
   }
 
   const Config config_;
+  const std::string bundles_, states_;  // directories, in memory
   const os::CgroupLayout layout_;
   EtcFiles etc_files_;
   const std::unique_ptr<NetworkProvider> host_network_, no_network_;

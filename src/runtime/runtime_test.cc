@@ -21,8 +21,9 @@ class RuntimeTest : public BusyboxTest {
  protected:
   // Nothing of any container is left: no bundle, no state, no control group.
   void ExpectNothingLeft() {
-    EXPECT_TRUE(os::ListDirectory(scratch_ / "state/containers")->empty());
-    EXPECT_TRUE(os::ListDirectory(scratch_ / "state/state")->empty());
+    for (const char* name : {"state/run/containers", "state/run/state", "state/cgroups"}) {
+      EXPECT_TRUE(os::ListDirectory(scratch_ / name)->empty()) << name;
+    }
   }
 };
 
@@ -248,11 +249,16 @@ TEST_F(RuntimeTest, DestructionKills) {
 }
 
 TEST_F(RuntimeTest, StartsAnewOverLeftOvers) {
-  ASSERT_TRUE(os::MakeDirectories(scratch_ / "state/containers/old/mount0").ok());
+  runtime_.reset();
+  ASSERT_TRUE(os::MakeDirectories(scratch_ / "state/run/containers/old/mount0").ok());
+  ASSERT_TRUE(os::MountAt({"tmpfs", "tmpfs", {}}, scratch_ / "state/run/containers/old/mount0").ok());
+  ASSERT_TRUE(os::WriteFileAtomic(scratch_ / "state/cgroups/old", "/buildkit/old").ok());
+  // The places of an earlier version.
+  ASSERT_TRUE(os::MakeDirectories(scratch_ / "state/containers/old").ok());
   ASSERT_TRUE(os::MakeDirectories(scratch_ / "state/state/old").ok());
-  ASSERT_TRUE(os::MountAt({"tmpfs", "tmpfs", {}}, scratch_ / "state/containers/old/mount0").ok());
-  ASSERT_TRUE(os::WriteFileAtomic(scratch_ / "state/containers/old/config.json", R"({"linux":{"cgroupsPath":"/buildkit/old"}})").ok());
   ASSERT_NO_FATAL_FAILURE(MakeRuntime());
+  EXPECT_FALSE(os::Lstat(scratch_ / "state/containers").ok());
+  EXPECT_FALSE(os::Lstat(scratch_ / "state/state").ok());
   ExpectNothingLeft();
   EXPECT_EQ(Run(Spec({"true"})).status->code, 0);
 }
@@ -290,7 +296,7 @@ TEST_F(RuntimeTest, ContainersDieWithTheDaemon) {
   ASSERT_EQ(::waitpid(daemon, nullptr, 0), daemon);
   // Ends when nobody holds the other end any more.
   EXPECT_EQ(os::ReadAll(alive.read.get(), 100, "pipe").value(), "ready\n");
-  EXPECT_FALSE(os::ListDirectory(scratch_ / "state/containers")->empty());
+  EXPECT_FALSE(os::ListDirectory(scratch_ / "state/cgroups")->empty());
   ASSERT_NO_FATAL_FAILURE(MakeRuntime());
   ExpectNothingLeft();
 }

@@ -10,6 +10,7 @@
 #include "absl/strings/string_view.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "base/status_macros.h"
 #include "os/file.h"
 #include "tree/resolve.h"
 
@@ -33,10 +34,14 @@ void RemoveStub(int root_fd, const std::string& path) {
   if (::futimens(parent->get(), times) != 0) LogWarning(ErrnoError(absl::StrCat("restore the times of the parent of ", path)).message());
 }
 
+bool IsFile(const std::string& source) {
+  struct stat st;
+  return !source.empty() && ::stat(source.c_str(), &st) == 0 && !S_ISDIR(st.st_mode);
+}
+
 // Makes a mount point. Where that fails, the runtime's own error tells.
 void MakePoint(int root_fd, const tree::PathEnd& end, const std::string& source) {
-  struct stat st;
-  bool file = !source.empty() && ::stat(source.c_str(), &st) == 0 && !S_ISDIR(st.st_mode);
+  bool file = IsFile(source);
   tree::PathEnd parent = end;
   if (file) parent.rest.pop_back();
   absl::StatusOr<UniqueFd> directory = tree::MakeDirectories(root_fd, parent.Path());
@@ -44,6 +49,22 @@ void MakePoint(int root_fd, const tree::PathEnd& end, const std::string& source)
 }
 
 }  // namespace
+
+absl::Status MountStubs::Check(int root, const std::vector<Point>& points) {
+  struct stat st;
+  if (::fstatat(root, "dev", &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(st.st_mode)) {
+    return absl::InvalidArgumentError("/dev is a symbolic link in the root file system: containers need a directory there");
+  }
+  for (const Point& point : points) {
+    if (!IsFile(point.source)) continue;
+    const absl::StatusOr<UniqueFd> existing = os::OpenInRoot(root, point.destination, O_PATH);
+    if (!existing.ok()) continue;
+    ASSIGN_OR_RETURN(st, os::Stat(existing->get()));
+    if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)) continue;
+    return absl::InvalidArgumentError(absl::StrCat("cannot mount on ", point.destination, ": it is neither a file nor a directory"));
+  }
+  return absl::OkStatus();
+}
 
 MountStubs::MountStubs(UniqueFd root, const std::vector<Point>& points, bool parents) : root_(std::move(root)) {
   for (const Point& point : points) {

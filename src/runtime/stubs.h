@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "base/unique_fd.h"
 
 namespace cachalot::runtime {
@@ -17,6 +18,9 @@ class MountStubs {
     std::string destination;  // absolute, in the container
     std::string source;       // what is bound there: a mount point is a file where that is one; empty: a directory
   };
+  // An error when the runtime program would do more than mount there: crun 1.8 makes devices where a link at /dev leads on the host, and opens
+  // what a file is to be bound over for writing, be it a device or a pipe.
+  static absl::Status Check(int root, const std::vector<Point>& points);
   // With `parents`, missing parent directories count too.
   MountStubs(UniqueFd root, const std::vector<Point>& points, bool parents);
   void Remove();

@@ -18,17 +18,19 @@ namespace cachalot::runtime {
 namespace {
 
 constexpr std::size_t kMaxUserFile = 10 << 20;
+constexpr std::size_t kMaxGroups = 65536;  // setgroups(2) takes no more
 constexpr std::int64_t kMaxId = std::numeric_limits<std::int32_t>::max();
 
 using Fields = std::vector<absl::string_view>;
 
 // The file's text; empty when there is none.
 absl::StatusOr<std::string> ReadUserFile(int root_fd, const char* path) {
-  absl::StatusOr<UniqueFd> fd = os::OpenInRoot(root_fd, path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
-  if (!fd.ok()) return std::string();
-  ASSIGN_OR_RETURN(struct stat st, os::Stat(fd->get()));
-  if (!S_ISREG(st.st_mode)) return std::string();
-  return os::ReadAll(fd->get(), kMaxUserFile, path);
+  absl::StatusOr<UniqueFd> entry = os::OpenInRoot(root_fd, path, O_PATH);
+  if (!entry.ok()) return std::string();
+  ASSIGN_OR_RETURN(struct stat st, os::Stat(entry->get()));
+  if (!S_ISREG(st.st_mode)) return std::string();  // opening a device or a pipe would do something
+  ASSIGN_OR_RETURN(UniqueFd fd, os::Open(os::DescriptorPath(entry->get()), O_RDONLY));
+  return os::ReadAll(fd.get(), kMaxUserFile, path);
 }
 
 // A number, nothing for a name, an error for a number out of range.
@@ -111,6 +113,8 @@ absl::StatusOr<User> LookUp(int root_fd, absl::string_view user_part, absl::stri
   ASSIGN_OR_RETURN(std::string groups, ReadUserFile(root_fd, "/etc/group"));
   if (group_part.empty()) {
     user.groups = GroupsOf(groups, entry->name);
+    if (user.groups.size() >= kMaxGroups)
+      return absl::InvalidArgumentError(absl::StrCat("user ", user_part, " is in more than ", kMaxGroups - 1, " groups"));
     return user;
   }
   std::optional<std::uint32_t> group = FindGroup(groups, group_part, gid);

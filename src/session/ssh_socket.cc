@@ -91,9 +91,6 @@ class ForwardingSocket : public Session::SshSocket {
       return ErrnoError(absl::StrCat("create the directory ", name));
     }
     directory_ = name;
-    if (chmod(directory_.c_str(), 0711) != 0) {
-      return ErrnoError(absl::StrCat("chmod ", directory_));
-    }
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     const std::string path = directory_ + "/ssh_auth_sock";

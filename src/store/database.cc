@@ -124,6 +124,8 @@ std::int64_t Connection::changes() const { return sqlite3_changes64(database_); 
 
 absl::StatusOr<std::unique_ptr<Database>> Database::TryOpen(const std::string& path, const std::vector<std::string>& migrations) {
   std::unique_ptr<Database> database(new Database(path));
+  // SQLite would let everybody read it; the files beside it get the mode of this one.
+  RETURN_IF_ERROR(os::Open(path, O_RDWR | O_CREAT, 0600).status());
   RETURN_IF_ERROR(database->writer_.Open(path));
   RETURN_IF_ERROR(database->CheckWhenSuspected());
   RETURN_IF_ERROR(database->Migrate(migrations));

@@ -4,8 +4,10 @@
 #include <sys/stat.h>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "op/git/git_bundle.h"
 #include "op/git/git_checkout.h"
+#include "op/git/git_refs.h"
 #include "op/git/git_signature.h"
 #include "op/git/git_source.h"
 #include "os/file.h"
@@ -178,6 +180,45 @@ TEST_F(GitTest, TakesASubdirectoryButFollowsNoLink) {
   EXPECT_EQ(snapshot::ReadFile(tree->path() + "/file"), "one\n");
   const auto link = CheckOutOf(Parse("git://example.com/repo#main:link"), *Ask(Parse("git://example.com/repo")));
   EXPECT_THAT(link.status().message(), HasSubstr("invalid subdir link"));
+}
+
+// A sub-directory led out of the repository by its links and by "..".
+TEST_F(GitTest, Ghsa4vrq_3vrq_g6gg) {
+  InRemote("ln -s .. up && ln -s / sub/root && mkdir sub/etc && echo own >sub/etc/passwd && git add . && git commit -qm links");
+  const GitTarget target = *Ask(Parse("git://example.com/repo#main"));
+  for (const char* subdir : {"link", "up", "up/..", "sub/root", "sub/root/etc", "sub/../link", "sub/../../..", "../..", "..", "/../../etc",
+                             "sub/../../etc", "link/.", "./link", "sub//root", "sub/file", "sub/file/..", "none", ".git", "sub/./root/etc"}) {
+    GitIdentifier id = Parse("git://example.com/repo#main");
+    id.subdir = subdir;  // as if nobody had cleaned it
+    for (const GitIdentifier& form : {Parse(absl::StrCat("git://example.com/repo#main:", subdir)), id}) {
+      const auto tree = CheckOutOf(form, target);
+      if (!tree.ok()) continue;
+      EXPECT_FALSE(os::Lstat((*tree)->path() + "/passwd").ok()) << subdir;
+      EXPECT_FALSE(os::Lstat((*tree)->path() + "/shadow").ok()) << subdir;
+    }
+  }
+  EXPECT_EQ(snapshot::ReadFile(Files(Parse("git://example.com/repo#main:sub/etc"))->path() + "/passwd"), "own\n");
+}
+
+// The name of the default branch, which the remote chooses, became an option of git.
+TEST_F(GitTest, Ghsahw3h_2gp9_cxpv) {
+  const std::string pwned = remote_ / "pwned";
+  for (const std::string& name : {absl::StrCat("--upload-pack=touch ", pwned), absl::StrCat("--output=", pwned), std::string("-x")}) {
+    InRemote("printf 'ref: refs/heads/%s\\n' '" + name + "' >.git/HEAD");
+    InRemote("mkdir -p \"$(dirname '.git/refs/heads/" + name + "')\" && git rev-parse refs/heads/main >'.git/refs/heads/" + name + "'");
+    const GitIdentifier id = Parse("git://example.com/repo");
+    const auto target = Ask(id);
+    if (target.ok()) (void)CheckOutOf(id, *target);
+    EXPECT_FALSE(target.ok() && absl::StartsWith(target->ref, "-")) << name;
+    EXPECT_FALSE(os::Lstat(pwned).ok()) << name;
+  }
+}
+
+// Asking twice for the same reference brought the daemon down.
+TEST_F(GitTest, Ghsa2fqp_xg6f_v7gj) {
+  GitRefs refs;
+  const GitIdentifier id = Parse("git://127.0.0.1:1/nobody");
+  for (int i = 0; i < 3; ++i) EXPECT_FALSE(refs.Resolve(id, NewGit(id)).ok());
 }
 
 TEST_F(GitTest, GivesFilesTheCommitsTime) {

@@ -7,6 +7,7 @@
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "absl/strings/match.h"
@@ -200,6 +201,32 @@ TEST(AddedCertificateTest, KeepsWhatTheStepChanges) {
   // Without a bundle there is nothing to do.
   ASSERT_EQ(::unlink(bundle.c_str()), 0);
   EXPECT_TRUE(AddedCertificate::Add(scratch.path(), "PEM\n")->Remove().ok());
+}
+
+// The clean-up of the certificate was led outside of the step's root, or blocked.
+TEST(AddedCertificateTest, Ghsa2f5p_x9ph_g97x) {
+  for (const char* trick : {"file", "directory", "pipe", "loop"}) {
+    os::Scratch scratch;
+    const std::string root = scratch / "root", outside = scratch / "outside", bundle = root + "/etc/ssl/cert.pem";
+    ASSERT_TRUE(os::MakeDirectories(root + "/etc/ssl").ok());
+    ASSERT_TRUE(os::MakeDirectories(outside).ok());
+    ASSERT_TRUE(os::WriteFileAtomic(bundle, "one\n").ok());
+    AddedCertificate added = *AddedCertificate::Add(root, "PEM\n");
+    const std::string with = *os::ReadFile(bundle, 1000);
+    ASSERT_TRUE(os::WriteFileAtomic(outside + "/cert.pem", with).ok());
+    ASSERT_EQ(::unlink(bundle.c_str()), 0);
+    const std::string kind = trick;
+    if (kind == "file") ASSERT_EQ(::symlink((outside + "/cert.pem").c_str(), bundle.c_str()), 0);
+    if (kind == "pipe") ASSERT_EQ(::mkfifo(bundle.c_str(), 0644), 0);
+    if (kind == "loop") ASSERT_EQ(::symlink("cert.pem", bundle.c_str()), 0);
+    if (kind == "directory") {
+      ASSERT_EQ(::rmdir((root + "/etc/ssl").c_str()), 0);
+      ASSERT_EQ(::symlink(outside.c_str(), (root + "/etc/ssl").c_str()), 0);
+    }
+    (void)added.Remove();
+    EXPECT_EQ(*os::ReadFile(outside + "/cert.pem", 1000), with) << trick;
+    EXPECT_EQ(os::ListDirectory(outside)->size(), 1u) << trick;
+  }
 }
 
 }  // namespace
