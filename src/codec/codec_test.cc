@@ -1,9 +1,14 @@
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <optional>
 #include <random>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "codec/compression.h"
 #include "codec/sha256.h"
@@ -20,9 +25,9 @@ std::string Sample(std::size_t size) {
   return text;
 }
 
-std::string Compress(Compression kind, absl::string_view bytes, std::size_t cut, int level = -1) {
+std::string Compress(Compression kind, absl::string_view bytes, std::size_t cut, int level = -1, int threads = 0) {
   StringSink out;
-  auto compressor = NewCompressor(kind, level, &out);
+  auto compressor = NewCompressor(kind, level, &out, threads);
   EXPECT_TRUE(compressor.ok());
   for (; !bytes.empty(); bytes.remove_prefix(std::min(cut, bytes.size()))) EXPECT_TRUE((*compressor)->Write(bytes.substr(0, cut)).ok());
   EXPECT_TRUE((*compressor)->Finish().ok());
@@ -81,6 +86,73 @@ TEST(CompressionLevelTest, EveryLevelWorks) {
   const std::string text = Sample(400000);
   for (int level = 0; level <= 9; ++level) EXPECT_EQ(*Decompress(Compress(Compression::kGzip, text, 9999, level)), text) << level;
   for (int level : {1, 5, 19, 100}) EXPECT_EQ(*Decompress(Compress(Compression::kZstd, text, 9999, level)), text) << level;
+}
+
+// Words of a language: there is something to find for those who look longer.
+TEST(CompressionLevelTest, HigherLevelsAreSmaller) {
+  std::mt19937 random(11);
+  std::vector<std::string> words;
+  for (int i = 0; i < 2000; ++i) {
+    for (words.emplace_back(); words.back().size() < 2 + random() % 8;) words.back() += static_cast<char>('a' + random() % 26 * random() % 26);
+  }
+  std::string text;
+  while (text.size() < 3 << 19) absl::StrAppend(&text, words[random() % (1 + random() % words.size())], random() % 9 == 0 ? "\n" : " ");
+  const auto size = [&](Compression kind, int level) { return Compress(kind, text, 1 << 20, level).size(); };
+  for (int level = 0; level < 9; ++level) EXPECT_LE(size(Compression::kGzip, level + 1), size(Compression::kGzip, level)) << level;
+  EXPECT_EQ(size(Compression::kGzip, -1), size(Compression::kGzip, 6));
+  EXPECT_LT(size(Compression::kGzip, 9), size(Compression::kGzip, 1));
+  for (const auto& [fast, slow] : {std::pair{1, 3}, {3, 9}, {9, 16}})
+    EXPECT_LT(size(Compression::kZstd, slow), size(Compression::kZstd, fast)) << slow;
+}
+
+// CACHALOT_CODEC_ROUNDS: how many; CACHALOT_CODEC_SEED: the first (one, if it stands alone).
+TEST(CompressionThreadsTest, OutputDoesNotDependOnThreads) {
+  const auto number = [](const char* name) {
+    unsigned value = 0;
+    const char* text = std::getenv(name);
+    return text != nullptr && absl::SimpleAtoi(text, &value) ? std::optional<unsigned>(value) : std::nullopt;
+  };
+  const std::optional<unsigned> first = number("CACHALOT_CODEC_SEED");
+  const unsigned rounds = number("CACHALOT_CODEC_ROUNDS").value_or(first.has_value() ? 1 : 8);
+  for (unsigned seed = first.value_or(0); seed < first.value_or(0) + rounds && !testing::Test::HasFailure(); ++seed) {
+    SCOPED_TRACE(absl::StrCat("again with CACHALOT_CODEC_SEED=", seed));
+    std::mt19937 random(seed);
+    const std::size_t near = (random() % 10) << 20;  // where a member of gzip or a job of zstd may end
+    std::string bytes = Sample(near + random() % 5 - std::min<std::size_t>(near, 2) + (random() % 2) * (random() % 1000000));
+    if (random() % 2 == 0) {
+      for (std::size_t i = bytes.size() / 2; i < bytes.size(); ++i) bytes[i] = static_cast<char>(random());
+    }
+    const std::size_t cut = 1 + random() % (random() % 2 == 0 ? 100000 : 5000000);
+    for (const Compression kind : {Compression::kGzip, Compression::kZstd}) {
+      const int level = static_cast<int>(random() % 8) - 1;
+      const std::string alone = Compress(kind, bytes, cut, level, 1);
+      for (const int threads : {2, 4, 8}) EXPECT_TRUE(Compress(kind, bytes, 1 + random() % 3000000, level, threads) == alone) << threads;
+      const absl::StatusOr<std::string> back = Decompress(alone);
+      ASSERT_TRUE(back.ok()) << back.status();
+      EXPECT_TRUE(*back == bytes);
+    }
+  }
+}
+
+// Whoever stops in the middle leaves no thread and no memory behind.
+TEST(CompressionThreadsTest, AbandonedEarly) {
+  const std::string text = Sample(5 << 20);
+  StringSink out;
+  for (const Compression kind : {Compression::kGzip, Compression::kZstd}) {
+    const auto compressor = NewCompressor(kind, -1, &out, 4);
+    EXPECT_TRUE((*compressor)->Write(text).ok());
+  }
+}
+
+TEST(CompressionThreadsTest, AFailingSinkIsReported) {
+  const std::string text = Sample(9 << 20);
+  FunctionSink full([](absl::string_view) { return absl::ResourceExhaustedError("no space"); });
+  for (const Compression kind : {Compression::kGzip, Compression::kZstd}) {
+    const auto compressor = NewCompressor(kind, -1, &full, 4);
+    absl::Status status = (*compressor)->Write(text);
+    if (status.ok()) status = (*compressor)->Finish();
+    EXPECT_EQ(status.message(), "no space");
+  }
 }
 
 TEST(FilterTest, ReadsXzAndBzip2) {

@@ -8,9 +8,9 @@
 namespace cachalot::codec {
 
 std::unique_ptr<Source> NewGzipReader(std::unique_ptr<Source> from);
-std::unique_ptr<Compressor> NewGzipWriter(int level, Sink* to);
+std::unique_ptr<Compressor> NewGzipWriter(int level, int threads, Sink* to);
 std::unique_ptr<Source> NewZstdReader(std::unique_ptr<Source> from);
-absl::StatusOr<std::unique_ptr<Compressor>> NewZstdWriter(int level, Sink* to);
+absl::StatusOr<std::unique_ptr<Compressor>> NewZstdWriter(int level, int threads, Sink* to);
 // Whatever single-file filter libarchive recognises (xz, bzip2).
 std::unique_ptr<Source> NewFilterReader(std::unique_ptr<Source> from);
 

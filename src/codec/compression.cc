@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -12,6 +13,9 @@
 namespace cachalot::codec {
 
 namespace {
+
+// Of one stream. Reading and hashing feed no more.
+constexpr int kMaxThreads = 16;
 
 class Passing : public Compressor {
  public:
@@ -88,11 +92,12 @@ absl::StatusOr<std::unique_ptr<Source>> NewAutoDecompressor(std::unique_ptr<Sour
   return NewDecompressor(detected, std::make_unique<Rewound>(std::string(beginning), std::move(from)));
 }
 
-absl::StatusOr<std::unique_ptr<Compressor>> NewCompressor(Compression kind, int level, Sink* to) {
+absl::StatusOr<std::unique_ptr<Compressor>> NewCompressor(Compression kind, int level, Sink* to, int threads) {
+  if (threads <= 0) threads = std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, kMaxThreads);
   switch (kind) {
     case Compression::kNone: return std::make_unique<Passing>(to);
-    case Compression::kGzip: return NewGzipWriter(level, to);
-    case Compression::kZstd: return NewZstdWriter(level, to);
+    case Compression::kGzip: return NewGzipWriter(level, threads, to);
+    case Compression::kZstd: return NewZstdWriter(level, threads, to);
     default: return absl::UnimplementedError("writing xz or bzip2 is not supported");
   }
 }

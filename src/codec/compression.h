@@ -31,7 +31,8 @@ class Compressor : public Sink {
 };
 
 // `level` -1 is the kind's default; others are mapped onto what the kind has (gzip 0..9, zstd 1..22). `to` outlives the
-// compressor. Only kNone, kGzip and kZstd can be written.
-absl::StatusOr<std::unique_ptr<Compressor>> NewCompressor(Compression kind, int level, Sink* to);
+// compressor. Only kNone, kGzip and kZstd can be written. Up to `threads` threads compress (0: as many as the process has
+// processors); the output does not depend on their number.
+absl::StatusOr<std::unique_ptr<Compressor>> NewCompressor(Compression kind, int level, Sink* to, int threads = 0);
 
 }  // namespace cachalot::codec

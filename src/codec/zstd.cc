@@ -1,6 +1,7 @@
 #include <zstd.h>
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -52,10 +53,13 @@ class ZstdWriter : public Compressor {
  public:
   explicit ZstdWriter(Sink* to) : to_(to), context_(ZSTD_createCCtx()), output_(ZSTD_CStreamOutSize()) {}
 
-  absl::Status Configure(int level) {
-    const std::size_t code = ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_compressionLevel, level);
-    if (ZSTD_isError(code)) return absl::InvalidArgumentError(absl::StrCat("zstd: ", ZSTD_getErrorName(code)));
-    ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_checksumFlag, 1);
+  // With workers (one at least) the output is the same however many there are.
+  absl::Status Configure(int level, int workers) {
+    const std::pair<ZSTD_cParameter, int> settings[] = {{ZSTD_c_compressionLevel, level}, {ZSTD_c_checksumFlag, 1}, {ZSTD_c_nbWorkers, workers}};
+    for (const auto& [parameter, value] : settings) {
+      const std::size_t code = ZSTD_CCtx_setParameter(context_.get(), parameter, value);
+      if (ZSTD_isError(code)) return absl::InvalidArgumentError(absl::StrCat("zstd: ", ZSTD_getErrorName(code)));
+    }
     return absl::OkStatus();
   }
 
@@ -87,9 +91,9 @@ class ZstdWriter : public Compressor {
 
 std::unique_ptr<Source> NewZstdReader(std::unique_ptr<Source> from) { return std::make_unique<ZstdReader>(std::move(from)); }
 
-absl::StatusOr<std::unique_ptr<Compressor>> NewZstdWriter(int level, Sink* to) {
+absl::StatusOr<std::unique_ptr<Compressor>> NewZstdWriter(int level, int threads, Sink* to) {
   auto writer = std::make_unique<ZstdWriter>(to);
-  RETURN_IF_ERROR(writer->Configure(level < 0 ? ZSTD_CLEVEL_DEFAULT : std::clamp(level, 1, ZSTD_maxCLevel())));
+  RETURN_IF_ERROR(writer->Configure(level < 0 ? ZSTD_CLEVEL_DEFAULT : std::clamp(level, 1, ZSTD_maxCLevel()), threads));
   return writer;
 }
 
