@@ -1,5 +1,9 @@
 # Warnings, sanitizers, the fast linker and the compiler cache.
 add_compile_options(-Wall -Wextra -Wno-unused-parameter -Wnon-virtual-dtor -Woverloaded-virtual -fno-omit-frame-pointer)
+option(CACHALOT_WERROR "Warnings are errors, as in tools/check" OFF)
+if(CACHALOT_WERROR)
+  add_compile_options(-Werror)
+endif()
 if(CMAKE_BUILD_TYPE STREQUAL "Debug")
   add_compile_options(-g1)  # line tables are enough for stack traces, and compile and link far faster
 endif()

@@ -35,7 +35,7 @@ struct FileStat {
   std::uint32_t mode = 0;  // Go's os.FileMode bits, as the wire has them
   std::uint32_t uid = 0, gid = 0;
   std::int64_t size = 0, mod_time_ns = 0;
-  std::string link_name;
+  std::string link_name{};
 };
 
 struct InTotoSubject {

@@ -91,7 +91,7 @@ absl::Status WriteFileAtomic(const std::string& path, absl::string_view bytes, m
   }
   if (durability == Durability::kSynced) {
     std::string parent = ParentOf(path);
-    if (parent.empty()) parent = path.front() == '/' ? "/" : ".";
+    if (parent.empty()) parent.assign(1, path.front() == '/' ? '/' : '.');
     ASSIGN_OR_RETURN(UniqueFd directory, OpenDirectory(parent));
     if (::fsync(directory.get()) != 0) return ErrnoError(absl::StrCat("fsync ", parent));
   }

@@ -45,11 +45,11 @@ struct HostConfig {
 using HostConfigs = std::map<std::string, HostConfig>;
 
 struct Options {
-  std::shared_ptr<Credentials> credentials;
+  std::shared_ptr<Credentials> credentials{};
   bool insecure = false;  // per request: allow http and bad certificates ("registry.insecure=true")
-  CancelToken cancel;
+  CancelToken cancel{};
   // Told of every blob's bytes as they arrive or leave.
-  std::function<void(const oci::Descriptor&, std::int64_t done)> on_progress;
+  std::function<void(const oci::Descriptor&, std::int64_t done)> on_progress{};
 };
 
 // Thread-safe; keeps connections and tokens.

@@ -44,21 +44,21 @@ struct HttpResponse {
 struct HttpRequest {
   std::string method = "GET";
   std::string url;
-  HttpHeaders headers;
+  HttpHeaders headers{};
   // The body, if body_size is not negative: reads up to `room` bytes at `offset`; asked from 0 again when it is sent again.
   std::int64_t body_size = -1;
-  std::function<absl::StatusOr<std::size_t>(std::int64_t offset, char* out, std::size_t room)> body;
-  TlsSettings tls;
+  std::function<absl::StatusOr<std::size_t>(std::int64_t offset, char* out, std::size_t room)> body{};
+  TlsSettings tls{};
   bool accept_gzip = false;      // asks for gzip as the content's encoding on the way, and undoes it
   bool follow_redirects = true;  // GET and HEAD always; other methods on 307 and 308
-  CancelToken cancel;
+  CancelToken cancel{};
   absl::Duration stall_timeout = absl::Minutes(3);  // without a byte in either direction
   // Called once when a 2xx response begins; an error ends the request with it.
-  std::function<absl::Status(const HttpResponse&)> on_head;
+  std::function<absl::Status(const HttpResponse&)> on_head{};
   // Both are called for responses of every status: whoever passes them on has no use for their meaning.
   bool any_status = false;
   // Takes the bytes of a 2xx response; an error ends the request with it. Without it they gather in HttpResponse::body.
-  std::function<absl::Status(absl::string_view)> on_data;
+  std::function<absl::Status(absl::string_view)> on_data{};
   std::size_t max_body = 8 << 20;  // more is a RESOURCE_EXHAUSTED error
 };
 

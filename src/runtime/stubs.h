@@ -16,7 +16,7 @@ class MountStubs {
  public:
   struct Point {
     std::string destination;  // absolute, in the container
-    std::string source;       // what is bound there: a mount point is a file where that is one; empty: a directory
+    std::string source{};     // what is bound there: a mount point is a file where that is one; empty: a directory
   };
   // An error when the runtime program would do more than mount there: crun 1.8 makes devices where a link at /dev leads on the host, and opens
   // what a file is to be bound over for writing, be it a device or a pipe.

@@ -228,7 +228,9 @@ TEST_F(ChecksumTest, AClientsDirectoryIsWhatItIsNow) {
       if (below(4) > 0) WriteFile(file, absl::StrCat(below(1000)));
       changed.push_back(directory);
     }
-    if (const int end = below(4); end > 0) ASSERT_TRUE(snapshots_->EndChanges(active, end > 1 ? &changed : nullptr).ok());
+    if (const int end = below(4); end > 0) {
+      ASSERT_TRUE(snapshots_->EndChanges(active, end > 1 ? &changed : nullptr).ok());
+    }
     if (below(3) == 0) {
       const SnapshotId id = active->id();
       active = nullptr;

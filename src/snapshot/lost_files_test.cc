@@ -13,7 +13,9 @@ class LostFilesTest : public SnapshotsTest {
   void Sync(store::Moment moment) {
     const auto number = store::NumberVolatile(*database_, scratch_.path(), moment);
     ASSERT_TRUE(number.ok()) << number.status();
-    if (*number > 0) ASSERT_TRUE(store::SyncNow(scratch_.path(), *number).ok());
+    if (*number > 0) {
+      ASSERT_TRUE(store::SyncNow(scratch_.path(), *number).ok());
+    }
   }
   void ReopenAfterReboot() {
     ASSERT_TRUE(database_->Write([](store::Connection& c) { return c.Run("UPDATE meta SET value = 'other' WHERE key = 'boot_id'"); }).ok());

@@ -216,9 +216,15 @@ TEST(AddedCertificateTest, Ghsa2f5p_x9ph_g97x) {
     ASSERT_TRUE(os::WriteFileAtomic(outside + "/cert.pem", with).ok());
     ASSERT_EQ(::unlink(bundle.c_str()), 0);
     const std::string kind = trick;
-    if (kind == "file") ASSERT_EQ(::symlink((outside + "/cert.pem").c_str(), bundle.c_str()), 0);
-    if (kind == "pipe") ASSERT_EQ(::mkfifo(bundle.c_str(), 0644), 0);
-    if (kind == "loop") ASSERT_EQ(::symlink("cert.pem", bundle.c_str()), 0);
+    if (kind == "file") {
+      ASSERT_EQ(::symlink((outside + "/cert.pem").c_str(), bundle.c_str()), 0);
+    }
+    if (kind == "pipe") {
+      ASSERT_EQ(::mkfifo(bundle.c_str(), 0644), 0);
+    }
+    if (kind == "loop") {
+      ASSERT_EQ(::symlink("cert.pem", bundle.c_str()), 0);
+    }
     if (kind == "directory") {
       ASSERT_EQ(::rmdir((root + "/etc/ssl").c_str()), 0);
       ASSERT_EQ(::symlink(outside.c_str(), (root + "/etc/ssl").c_str()), 0);
