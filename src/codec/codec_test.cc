@@ -99,7 +99,7 @@ TEST(CompressionLevelTest, HigherLevelsAreSmaller) {
   while (text.size() < 3 << 19) absl::StrAppend(&text, words[random() % (1 + random() % words.size())], random() % 9 == 0 ? "\n" : " ");
   const auto size = [&](Compression kind, int level) { return Compress(kind, text, 1 << 20, level).size(); };
   for (int level = 0; level < 9; ++level) EXPECT_LE(size(Compression::kGzip, level + 1), size(Compression::kGzip, level)) << level;
-  EXPECT_EQ(size(Compression::kGzip, -1), size(Compression::kGzip, 6));
+  EXPECT_EQ(size(Compression::kGzip, -1), size(Compression::kGzip, 5));
   EXPECT_LT(size(Compression::kGzip, 9), size(Compression::kGzip, 1));
   for (const auto& [fast, slow] : {std::pair{1, 3}, {3, 9}, {9, 16}})
     EXPECT_LT(size(Compression::kZstd, slow), size(Compression::kZstd, fast)) << slow;
