@@ -69,7 +69,7 @@ class Request {
     if (forwarded.has_value()) return *std::move(forwarded);
     RETURN_IF_ERROR(caps);
     if (const auto request = options_.find("requestid"); request != options_.end()) {
-      return HandleSubrequest(request->second, {context_.get(), &images_, &config_, source_});
+      return HandleSubrequest(request->second, {context_.get(), &images_, &config_, WarnSink(), source_});
     }
     std::optional<SbomScanner> scanner;
     if (config_.sbom.has_value()) {
@@ -107,6 +107,14 @@ class Request {
     return WithSource(AtLines(result.status(), {syntax->line, syntax->line}), *source_);
   }
 
+  LintSink WarnSink() {
+    return [this](const LintRule& rule, const std::string& message, Lines lines) {
+      solver::WarningEvent warning = WarningOf(rule, message, lines, *source_);
+      warning.vertex = context_->dockerfile_vertex();
+      bridge_.Warn(std::move(warning));
+    };
+  }
+
   absl::StatusOr<SbomScanner> MakeScanner() {
     llb::ResolveOptions options;
     options.platform = bridge_.default_platform();
@@ -139,20 +147,10 @@ class Request {
 
   absl::Status Build(PlatformBuild* build, bool with_lint) {
     CompileRequest request{context_.get(), &images_, &config_, source_, build->platform, nullptr};
-    if (with_lint) {
-      request.lint_sink = [this](const LintRule& rule, const std::string& message, Lines lines) {
-        solver::WarningEvent warning = WarningOf(rule, message, lines, *source_);
-        warning.vertex = context_->dockerfile_vertex();
-        bridge_.Warn(std::move(warning));
-      };
-    }
+    if (with_lint) request.lint_sink = WarnSink();
     ASSIGN_OR_RETURN(build->compiled, Compile(request));
-    llb::MarshalOptions marshal;
-    marshal.defaults.platform = build->compiled->platform;
-    absl::StatusOr<llb::Definition> definition = build->compiled->state.Marshal(marshal);
-    if (!definition.ok()) return Annotate(definition.status(), "failed to marshal LLB definition");
     llb::SolveRequest solve;
-    solve.definition = *std::move(definition);
+    ASSIGN_OR_RETURN(solve.definition, MarshalGraph(*build->compiled));
     ASSIGN_OR_RETURN(solve.cache_imports, ParseCacheImports(options_));
     ASSIGN_OR_RETURN(llb::FrontendResult result, bridge_.Solve(solve));
     build->ref = std::move(result.ref);

@@ -12,6 +12,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "llb/source_error.h"
+#include "nlohmann/json.hpp"
 #include "oci/image.h"
 
 namespace cachalot::dockerfile {
@@ -405,6 +406,52 @@ TEST_F(FrontendTest, OutlineOfTarget) {
             "TARGET: last\nDESCRIPTION: it is\n\n"
             "BUILD ARG   VALUE    DESCRIPTION\nbase        box      \nsfx         usybox   is a suffix\nFOO         2        \n\n"
             "SECRET   REQUIRED\ns        true\n\n");
+}
+
+TEST_F(FrontendTest, ArgumentsOfOneLineAndOfSeveralStagesHaveAFixedOrder) {
+  const std::string dockerfile =
+      "FROM busybox AS z\nARG b=z a=z\nRUN echo $a$b\nFROM busybox AS y\nARG b=y a=y c=y\nRUN echo $a$b$c\n"
+      "FROM scratch\nCOPY --from=y / /\nCOPY --from=z / /\n";
+  for (int round = 0; round < 20; ++round) {
+    const std::vector<std::string> garbage(static_cast<std::size_t>(round) * 100, std::string(100, 'x'));  // stages lie elsewhere each time
+    const absl::StatusOr<llb::FrontendResult> result = Build(dockerfile, {{"requestid", "frontend.outline"}});
+    ASSERT_TRUE(result.ok()) << result.status();
+    ASSERT_EQ(result->metadata.at("result.txt"),
+              "BUILD ARG   VALUE   DESCRIPTION\na           y       \nb           y       \nc           y       \n\n");
+  }
+}
+
+TEST_F(FrontendTest, FindingsCountAsErrorsInOutlinesToo) {
+  const std::string dockerfile = "# check=error=true\nFROM busybox as x\nARG a\n";
+  EXPECT_EQ(Build(dockerfile, {{"requestid", "frontend.outline"}}).status().message(), "lint violation found for rules: FromAsCasing");
+  EXPECT_EQ(Build(dockerfile, {{"requestid", "frontend.convertllb"}}).status().message(), "lint violation found for rules: FromAsCasing");
+  EXPECT_TRUE(Build(dockerfile, {{"requestid", "frontend.targets"}}).ok()) << "lists names, checks nothing";
+}
+
+TEST_F(FrontendTest, ConvertsToTheGraphThatABuildSolves) {
+  const std::string dockerfile = "FROM busybox\nENV A=1\nCOPY x /x\nRUN make\n";
+  const absl::StatusOr<llb::FrontendResult> built = Build(dockerfile);
+  ASSERT_TRUE(built.ok()) << built.status();
+  const absl::StatusOr<llb::FrontendResult> converted = Build(dockerfile, {{"requestid", "frontend.convertllb"}});
+  ASSERT_TRUE(converted.ok()) << converted.status();
+  EXPECT_EQ(converted->metadata.at("version"), "0.1.0");
+  const auto json = nlohmann::json::parse(converted->metadata.at("result.json"));
+  ASSERT_EQ(json["def"].size(), 5u) << "image, context, COPY, RUN, and the terminal operation";
+  const llb::VertexPtr run = built->ref->edge().vertex;
+  const auto& operation = json["def"][run->digest.str()];
+  EXPECT_EQ(operation["exec"]["meta"]["args"].back(), "make");
+  EXPECT_EQ(operation["inputs"][0]["digest"], run->inputs[0].vertex->digest.str());
+  EXPECT_EQ(operation["platform"]["Architecture"], "amd64");
+  EXPECT_EQ(json["metadata"][run->digest.str()]["description"]["llb.customname"], "[3/3] RUN make");
+  EXPECT_EQ(json["source"]["infos"][0]["filename"], "Dockerfile");
+}
+
+TEST_F(FrontendTest, FindingsNameTheGraphThatTheDockerfileCameFrom) {
+  const absl::StatusOr<llb::FrontendResult> result = Build("FROM busybox as x\n", {{"requestid", "frontend.lint"}});
+  ASSERT_TRUE(result.ok()) << result.status();
+  const auto source = nlohmann::json::parse(result->metadata.at("result.json"))["sources"][0];
+  EXPECT_EQ(source["definition"]["def"].size(), 2u);
+  EXPECT_EQ(source["definition"]["metadata"].size(), 2u);
 }
 
 TEST_F(FrontendTest, LintRequest) {

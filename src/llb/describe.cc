@@ -2,6 +2,7 @@
 
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/message.h>
+#include <google/protobuf/util/json_util.h>
 
 #include <nlohmann/json.hpp>
 #include <set>
@@ -152,6 +153,14 @@ absl::Status AddSteps(const pb::Definition& definition, Json& steps, StepNumbers
   return absl::OkStatus();
 }
 
+// protobuf's own JSON: names in camel case, 64-bit numbers as text, enumerations by name.
+absl::StatusOr<Json> CanonicalJson(const Message& message) {
+  std::string text;
+  const auto status = google::protobuf::util::MessageToJsonString(message, &text);
+  if (!status.ok()) return absl::InvalidArgumentError(absl::StrCat("failed to write ", message.GetTypeName(), " as JSON: ", status.ToString()));
+  return Json::parse(text, nullptr, /*allow_exceptions=*/false);
+}
+
 absl::StatusOr<pb::Definition> Parse(const Definition& text) {
   pb::Definition definition;
   if (!definition.ParseFromString(text)) return absl::InvalidArgumentError("failed to parse llb definition");
@@ -188,6 +197,27 @@ absl::Status DescribeSources(const Definition& definition, const StepNumbers& nu
     entry["digestMapping"] = DigestMapping(own);
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<Json> DescribeDefinition(const Definition& definition) {
+  ASSIGN_OR_RETURN(const pb::Definition parsed, Parse(definition));
+  std::map<std::string, Json> operations;
+  for (const std::string& bytes : parsed.def()) {
+    pb::Op op;
+    if (!op.ParseFromString(bytes)) return absl::InvalidArgumentError("failed to parse llb proto op");
+    ASSIGN_OR_RETURN(operations[oci::Digest::Of(bytes).str()], CanonicalJson(op));
+  }
+  Json out;
+  out["def"] = Json::object();
+  for (auto& [digest, operation] : operations) out["def"][digest] = std::move(operation);
+  out["metadata"] = MapJson(parsed, *pb::Definition::descriptor()->FindFieldByName("metadata"));
+  ASSIGN_OR_RETURN(out["source"], CanonicalJson(parsed.source()));
+  return out;
+}
+
+absl::StatusOr<Json> DefinitionJson(const Definition& definition) {
+  ASSIGN_OR_RETURN(const pb::Definition parsed, Parse(definition));
+  return MessageJson(parsed);
 }
 
 Json DigestMapping(const StepNumbers& numbers) {

@@ -1,4 +1,4 @@
-// A build graph in the JSON that provenance has it in: Go's form of the protocol's messages.
+// A build graph in JSON, for provenance and for those who ask for the graph itself: Go's form of the protocol's messages.
 #pragma once
 
 #include <map>
@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "llb/definition.h"
 
 namespace cachalot::llb {
@@ -20,6 +21,13 @@ absl::Status DescribeSteps(const Definition& definition, nlohmann::ordered_json&
 // The source files of the definition as {"locations": {"step0": ...}, "infos": [...]}; null when it has none. `numbers` are those of
 // its steps.
 absl::Status DescribeSources(const Definition& definition, const StepNumbers& numbers, nlohmann::ordered_json& sources);
+
+// The definition as {"def": {"<digest>": {...}}, "metadata": {"<digest>": {...}}, "source": {...}}: operations and source in protobuf's own
+// JSON, metadata in Go's. INVALID_ARGUMENT for what is no definition.
+absl::StatusOr<nlohmann::ordered_json> DescribeDefinition(const Definition& definition);
+
+// The definition in Go's form of the protocol's message, operations as their bytes. INVALID_ARGUMENT for what is no definition.
+absl::StatusOr<nlohmann::ordered_json> DefinitionJson(const Definition& definition);
 
 // {"<digest>": "step0", ...}
 nlohmann::ordered_json DigestMapping(const StepNumbers& numbers);

@@ -247,4 +247,12 @@ absl::StatusOr<Compiled> Compiler::Finish(StageState* target) {
 
 absl::StatusOr<Compiled> Compile(const CompileRequest& request) { return Compiler(request).Run(); }
 
+absl::StatusOr<llb::Definition> MarshalGraph(const Compiled& compiled) {
+  llb::MarshalOptions options;
+  options.defaults.platform = compiled.platform;
+  absl::StatusOr<llb::Definition> definition = compiled.state.Marshal(options);
+  if (!definition.ok()) return Annotate(definition.status(), "failed to marshal LLB definition");
+  return definition;
+}
+
 }  // namespace cachalot::dockerfile

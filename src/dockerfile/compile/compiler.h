@@ -49,6 +49,9 @@ struct Compiled {
 // Errors carry their lines (LinesOf).
 absl::StatusOr<Compiled> Compile(const CompileRequest& request);
 
+// The graph of what was compiled, as it is solved.
+absl::StatusOr<llb::Definition> MarshalGraph(const Compiled& compiled);
+
 // What the dispatchers of single instructions share. Internal to compile/.
 class Compiler {
  public:

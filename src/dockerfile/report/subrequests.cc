@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <set>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/cord.h"
@@ -15,6 +16,7 @@
 #include "dockerfile/parse/parser.h"
 #include "dockerfile/report/source_errors.h"
 #include "dockerfile/report/table.h"
+#include "llb/describe.h"
 #include "nlohmann/json.hpp"
 
 namespace cachalot::dockerfile {
@@ -25,8 +27,10 @@ using Json = nlohmann::ordered_json;
 constexpr char kOutline[] = "frontend.outline";
 constexpr char kTargets[] = "frontend.targets";
 constexpr char kLint[] = "frontend.lint";
+constexpr char kConvert[] = "frontend.convertllb";
 constexpr char kDescribe[] = "frontend.subrequests.describe";
 constexpr char kVersion[] = "1.0.0";
+constexpr char kConvertVersion[] = "0.1.0";
 
 std::string Dump(const Json& json) { return json.dump(2, ' ', false, Json::error_handler_t::replace); }
 
@@ -88,12 +92,22 @@ class OutlineReader {
     ReadNeeds(stage->outline.secrets, &seen_secrets_, &secrets);
     ReadNeeds(stage->outline.ssh, &seen_ssh_, &ssh);
     if (stage->base != nullptr) Visit(stage->base);
-    for (const auto& dep : stage->deps) Visit(dep.first);
+    for (StageState* dep : DepsInOrder(*stage)) Visit(dep);
   }
 
   std::vector<OutlineEntry> args, secrets, ssh;
 
  private:
+  // In the order of the commands that read them, those of one command in that of the stages.
+  static std::vector<StageState*> DepsInOrder(const StageState& stage) {
+    std::vector<std::tuple<int, int, StageState*>> places;
+    for (const auto& [dep, lines] : stage.deps) places.emplace_back(lines.first, dep->stage.lines.first, dep);
+    std::sort(places.begin(), places.end());
+    std::vector<StageState*> deps;
+    for (const auto& place : places) deps.push_back(std::get<StageState*>(place));
+    return deps;
+  }
+
   // An argument that another one's default mentions is used, too.
   void MarkUsed(Outline* outline) {
     std::vector<std::string> pending(outline->used_args.begin(), outline->used_args.end());
@@ -156,7 +170,7 @@ CompileRequest CompileRequestOf(const SubrequestContext& context) {
   request.images = context.images;
   request.config = context.config;
   request.source = context.source;
-  if (!context.config->platforms.empty()) request.platform = context.config->platforms[0];
+  request.lint_sink = context.warn;
   return request;
 }
 
@@ -217,6 +231,17 @@ std::string Excerpt(const llb::SourceInfo& source, Lines place) {
   return absl::StrCat(out, kRule);
 }
 
+absl::StatusOr<Json> SourceJson(const llb::SourceInfo& source) {
+  Json json = Json::object();
+  SetUnlessEmpty(&json, "filename", source.filename);
+  SetUnlessEmpty(&json, "data", absl::Base64Escape(source.data));
+  if (!source.definition.empty()) {
+    ASSIGN_OR_RETURN(json["definition"], llb::DefinitionJson(source.definition));
+  }
+  SetUnlessEmpty(&json, "language", source.language);
+  return json;
+}
+
 absl::StatusOr<llb::FrontendResult> LintDockerfile(const SubrequestContext& context) {
   std::vector<Finding> findings;
   CompileRequest request = CompileRequestOf(context);
@@ -234,8 +259,8 @@ absl::StatusOr<llb::FrontendResult> LintDockerfile(const SubrequestContext& cont
   }
   Json json;
   json["warnings"] = findings.empty() ? Json() : std::move(warnings);
-  json["sources"] = Json::array(
-      {{{"filename", context.source->filename}, {"data", absl::Base64Escape(context.source->data)}, {"language", context.source->language}}});
+  ASSIGN_OR_RETURN(Json source, SourceJson(*context.source));
+  json["sources"] = Json::array({std::move(source)});
   if (!status.ok()) {
     const std::vector<Lines> lines = LinesOf(status);
     json["buildError"] = {{"message", std::string(status.message())}, {"location", lines.empty() ? Json::object() : LocationJson(lines)}};
@@ -248,6 +273,18 @@ absl::StatusOr<llb::FrontendResult> LintDockerfile(const SubrequestContext& cont
   }
   llb::FrontendResult result = Answer(json, std::move(text));
   result.metadata["result.statuscode"] = findings.empty() && status.ok() ? "0" : "1";
+  return result;
+}
+
+// -- convert ------------------------------------------------------------------------------------------------------------
+absl::StatusOr<llb::FrontendResult> ConvertToGraph(const SubrequestContext& context) {
+  const absl::StatusOr<Compiled> compiled = Compile(CompileRequestOf(context));
+  if (!compiled.ok()) return WithSource(compiled.status(), *context.source);
+  ASSIGN_OR_RETURN(const llb::Definition definition, MarshalGraph(*compiled));
+  ASSIGN_OR_RETURN(const Json json, llb::DescribeDefinition(definition));
+  llb::FrontendResult result;
+  result.metadata["result.json"] = Dump(json);
+  result.metadata["version"] = kConvertVersion;
   return result;
 }
 
@@ -286,6 +323,7 @@ absl::StatusOr<llb::FrontendResult> HandleSubrequest(const std::string& request,
   if (request == kOutline) return DescribeOutline(context);
   if (request == kTargets) return ListTargets(*context.source);
   if (request == kLint) return LintDockerfile(context);
+  if (request == kConvert) return ConvertToGraph(context);
   absl::Status status = absl::UnimplementedError(absl::StrCat("unsupported request ", request));
   status.SetPayload("github.com/moby/buildkit/errdefs.Subrequest+json", absl::Cord(Json({{"name", request}}).dump()));
   return status;
