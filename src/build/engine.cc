@@ -23,6 +23,7 @@
 #include "build/progress_log.h"
 #include "build/provenance/custom_environment.h"
 #include "build/upkeep.h"
+#include "build/worker_platforms.h"
 #include "op/exec_slots.h"
 #include "op/named_trees.h"
 #include "op/proxy/proxied_step.h"
@@ -219,7 +220,7 @@ absl::Status EngineImpl::Open() {
 }
 
 void EngineImpl::Describe(const std::string& id) {
-  if (config_.platforms.empty()) config_.platforms = {oci::HostPlatform()};
+  if (config_.platforms.empty()) config_.platforms = RunnablePlatforms();
   worker_.id = id;
   worker_.platforms = config_.platforms;
   worker_.labels = {{"org.mobyproject.buildkit.worker.executor", "oci"},
