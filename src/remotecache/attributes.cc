@@ -1,5 +1,7 @@
 #include "remotecache/attributes.h"
 
+#include <cstdlib>
+
 #include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -7,6 +9,13 @@
 #include "base/value_of.h"
 
 namespace cachalot::remotecache {
+
+std::string AttributeOr(const Attributes& attributes, const char* name, const char* variable) {
+  const auto found = attributes.find(name);
+  if (found != attributes.end()) return found->second;
+  const char* value = std::getenv(variable);
+  return value == nullptr ? "" : value;
+}
 
 absl::StatusOr<bool> BoolAttribute(const Attributes& attributes, const std::string& name, bool otherwise) {
   const auto found = attributes.find(name);

@@ -12,6 +12,8 @@ namespace cachalot::remotecache {
 
 using Attributes = std::map<std::string, std::string>;
 
+// The attribute, or else the environment variable; empty when neither is there.
+std::string AttributeOr(const Attributes& attributes, const char* name, const char* variable);
 // What Go's strconv.ParseBool takes; `otherwise` when the attribute is absent.
 absl::StatusOr<bool> BoolAttribute(const Attributes& attributes, const std::string& name, bool otherwise);
 // "ref".

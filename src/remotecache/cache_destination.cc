@@ -3,7 +3,9 @@
 #include <utility>
 
 #include "base/status_macros.h"
-#include "remotecache/s3_cache.h"
+#include "remotecache/azure_client.h"
+#include "remotecache/object_cache.h"
+#include "remotecache/s3_client.h"
 
 namespace cachalot::remotecache {
 namespace {
@@ -60,7 +62,9 @@ class ClientDestination : public CacheDestination {
 
 absl::StatusOr<std::unique_ptr<CacheDestination>> NewCacheDestination(const ExportPlan& plan, const Places& places, const CancelToken& cancel) {
   if (plan.type == "registry") return std::make_unique<RegistryDestination>(plan, places, cancel);
-  if (plan.type == "s3") return NewS3Destination(plan.s3, places, cancel);
+  if (plan.type == "s3") return NewObjectDestination(std::make_unique<S3Client>(plan.s3, places.http), LayoutOf(plan.s3), places, cancel);
+  if (plan.type == "azblob")
+    return NewObjectDestination(std::make_unique<AzureClient>(plan.azure, places.http), LayoutOf(plan.azure), places, cancel);
   if (places.session == nullptr) return absl::InvalidArgumentError("local cache exporter/importer requires session");
   return std::make_unique<ClientDestination>(plan, places, cancel);
 }

@@ -177,7 +177,7 @@ absl::StatusOr<CollectedCache> CollectCache(const std::vector<ExportedOutput>& o
 absl::StatusOr<ExportPlan> PlanExport(const std::string& type, const Attributes& attributes) {
   ExportPlan plan;
   plan.type = type;
-  if (type != "registry" && type != "local" && type != "s3")
+  if (type != "registry" && type != "local" && type != "s3" && type != "azblob")
     return absl::InvalidArgumentError(absl::StrCat("unknown cache exporter: \"", type, "\""));
   const absl::Status parsed = [&]() -> absl::Status {
     ASSIGN_OR_RETURN(plan.compression, CompressionAttributes(attributes));
@@ -188,6 +188,10 @@ absl::StatusOr<ExportPlan> PlanExport(const std::string& type, const Attributes&
     }
     if (type == "s3") {
       ASSIGN_OR_RETURN(plan.s3, S3Attributes(attributes));
+      return absl::OkStatus();
+    }
+    if (type == "azblob") {
+      ASSIGN_OR_RETURN(plan.azure, AzureAttributes(attributes));
       return absl::OkStatus();
     }
     if (type == "registry") {
@@ -209,7 +213,9 @@ absl::StatusOr<ExportPlan> PlanExport(const std::string& type, const Attributes&
 }
 
 std::string ExportTitle(const ExportPlan& plan) {
-  return absl::StrCat("exporting cache to ", plan.type == "local" ? "client directory" : plan.type == "s3" ? "Amazon S3" : plan.type);
+  static const std::map<std::string, std::string> kPlaces = {{"local", "client directory"}, {"s3", "Amazon S3"}, {"azblob", "Azure Blob Storage"}};
+  const auto place = kPlaces.find(plan.type);
+  return absl::StrCat("exporting cache to ", place == kPlaces.end() ? plan.type : place->second);
 }
 
 absl::StatusOr<std::map<std::string, std::string>> ExportCache(const ExportPlan& plan, const std::vector<ExportedOutput>& outputs,

@@ -12,6 +12,7 @@
 #include "base/cancel.h"
 #include "oci/image.h"
 #include "remotecache/attributes.h"
+#include "remotecache/azure_client.h"
 #include "remotecache/cache_origin.h"
 #include "remotecache/imported_cache.h"
 #include "remotecache/record_graph.h"
@@ -43,7 +44,7 @@ struct CollectedCache {
 absl::StatusOr<CollectedCache> CollectCache(const std::vector<ExportedOutput>& outputs, const snapshot::Compression& compression, bool everything,
                                             ResultLookup& results);
 
-// One cache export of a request: type "registry", "local" or "s3".
+// One cache export of a request: type "registry", "local", "s3" or "azblob".
 struct ExportPlan {
   std::string type;
   snapshot::Compression compression;
@@ -55,6 +56,7 @@ struct ExportPlan {
   bool insecure = false;
   std::string store;  // local
   S3Config s3;
+  AzureConfig azure;
 };
 // INVALID_ARGUMENT for an unknown type, and for what is missing or wrong.
 absl::StatusOr<ExportPlan> PlanExport(const std::string& type, const Attributes& attributes);

@@ -8,7 +8,9 @@
 #include "base/value_of.h"
 #include "oci/reference.h"
 #include "remotecache/attributes.h"
-#include "remotecache/s3_cache.h"
+#include "remotecache/azure_client.h"
+#include "remotecache/object_cache.h"
+#include "remotecache/s3_client.h"
 
 namespace cachalot::remotecache {
 namespace {
@@ -118,6 +120,12 @@ absl::StatusOr<CacheOriginPtr> NewClientOrigin(const Attributes& attributes, con
   return std::make_shared<ClientOrigin>(ClientStore(source), std::move(root), places);
 }
 
+template <typename Client, typename Config>
+absl::StatusOr<CacheOriginPtr> NewStoreOrigin(const absl::StatusOr<Config>& config, const Places& places) {
+  RETURN_IF_ERROR(config.status());
+  return NewObjectOrigin(std::make_unique<Client>(*config, places.http), LayoutOf(*config), places);
+}
+
 }  // namespace
 
 absl::StatusOr<CacheOriginPtr> NewCacheOrigin(const std::string& type, const Attributes& attributes, const Places& places) {
@@ -127,8 +135,9 @@ absl::StatusOr<CacheOriginPtr> NewCacheOrigin(const std::string& type, const Att
   } else if (type == "local") {
     origin = NewClientOrigin(attributes, places);
   } else if (type == "s3") {
-    absl::StatusOr<S3Config> config = S3Attributes(attributes);
-    origin = config.ok() ? absl::StatusOr<CacheOriginPtr>(NewS3Origin(*std::move(config), places)) : config.status();
+    origin = NewStoreOrigin<S3Client>(S3Attributes(attributes), places);
+  } else if (type == "azblob") {
+    origin = NewStoreOrigin<AzureClient>(AzureAttributes(attributes), places);
   } else {
     return absl::InvalidArgumentError(absl::StrCat("unknown cache importer: ", type));
   }

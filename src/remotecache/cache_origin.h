@@ -44,7 +44,7 @@ struct Places {
   session::SessionPtr session;  // of the client that asked; null when there is none
 };
 
-// The origin for an import of `type` ("registry", "local", "s3") with the attributes of a build request. INVALID_ARGUMENT for what is
+// The origin for an import of `type` ("registry", "local", "s3", "azblob") with the attributes of a build request. INVALID_ARGUMENT for what is
 // missing or wrong.
 absl::StatusOr<CacheOriginPtr> NewCacheOrigin(const std::string& type, const Attributes& attributes, const Places& places);
 

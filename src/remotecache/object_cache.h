@@ -1,4 +1,4 @@
-// Caches in S3 buckets: layers under their digests, and the cache config, which describes them itself, under names.
+// Caches in object stores: layers under their digests, and the cache config, which describes them itself, under names.
 #pragma once
 
 #include <memory>
@@ -6,11 +6,13 @@
 #include "base/cancel.h"
 #include "remotecache/cache_destination.h"
 #include "remotecache/cache_origin.h"
-#include "remotecache/s3_client.h"
+#include "remotecache/object_store.h"
 
 namespace cachalot::remotecache {
 
-CacheOriginPtr NewS3Origin(S3Config config, const Places& places);
-std::unique_ptr<CacheDestination> NewS3Destination(S3Config config, const Places& places, const CancelToken& cancel);
+// Imports the first of the layout's names.
+CacheOriginPtr NewObjectOrigin(std::unique_ptr<ObjectStore> store, ObjectLayout layout, const Places& places);
+std::unique_ptr<CacheDestination> NewObjectDestination(std::unique_ptr<ObjectStore> store, ObjectLayout layout, const Places& places,
+                                                       const CancelToken& cancel);
 
 }  // namespace cachalot::remotecache

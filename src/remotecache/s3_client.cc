@@ -4,7 +4,6 @@
 #include <openssl/hmac.h>
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
@@ -58,13 +57,6 @@ std::string UrlOf(const S3Config& config, const std::string& key) {
   return absl::StrCat(endpoint.substr(0, host + 3), config.bucket, ".", endpoint.substr(host + 3), path);
 }
 
-std::string AttributeOr(const Attributes& attributes, const char* name, const char* variable) {
-  const auto found = attributes.find(name);
-  if (found != attributes.end()) return found->second;
-  const char* value = std::getenv(variable);
-  return value == nullptr ? "" : value;
-}
-
 absl::Status CheckPositive(const Attributes& attributes, const char* name) {
   const auto found = attributes.find(name);
   int number = 0;
@@ -94,6 +86,10 @@ absl::StatusOr<S3Config> S3Attributes(const Attributes& attributes) {
   RETURN_IF_ERROR(CheckPositive(attributes, "upload_parallelism"));
   RETURN_IF_ERROR(CheckPositive(attributes, "retry_max_attempts"));
   return config;
+}
+
+ObjectLayout LayoutOf(const S3Config& config) {
+  return {absl::StrCat(config.prefix, config.manifests_prefix), absl::StrCat(config.prefix, config.blobs_prefix), config.names, config.touch_refresh};
 }
 
 HttpHeaders SignS3(const S3Config& config, const std::string& method, const std::string& url, const std::string& body_sha256,

@@ -13,6 +13,7 @@
 #include "base/cancel.h"
 #include "registry/http.h"
 #include "remotecache/attributes.h"
+#include "remotecache/object_store.h"
 
 namespace cachalot::remotecache {
 
@@ -25,26 +26,20 @@ struct S3Config {
   std::string access_key, secret_key, session_token;  // empty: requests are not signed
   bool use_path_style = false;                        // the bucket in the path instead of the host name
 };
+ObjectLayout LayoutOf(const S3Config& config);
 // From the attributes of an import or export; what they leave out, from AWS's environment variables.
 absl::StatusOr<S3Config> S3Attributes(const Attributes& attributes);
 
-// Thread-safe. Keys are whole: prefixes included.
-class S3Client {
+class S3Client : public ObjectStore {
  public:
   // `transport` outlives the client.
   S3Client(S3Config config, registry::HttpTransport* transport) : config_(std::move(config)), transport_(transport) {}
-  const S3Config& config() const { return config_; }
 
-  // A small object, or nothing when there is none.
-  absl::StatusOr<std::optional<std::string>> Read(const std::string& key, std::size_t max_bytes, const CancelToken& cancel);
-  absl::Status Fetch(const std::string& key, const std::function<absl::Status(absl::string_view)>& sink, const CancelToken& cancel);
-  // When the object was written, or nothing when there is none.
-  absl::StatusOr<std::optional<absl::Time>> WrittenAt(const std::string& key, const CancelToken& cancel);
-  // Makes the object as young as if it had been written now.
-  absl::Status Touch(const std::string& key, const CancelToken& cancel);
-  using Body = std::function<absl::StatusOr<std::size_t>(std::int64_t offset, char* out, std::size_t room)>;
-  // Writes `size` bytes with this sha256 (64 hex digits).
-  absl::Status Write(const std::string& key, std::int64_t size, const std::string& sha256, const Body& body, const CancelToken& cancel);
+  absl::StatusOr<std::optional<std::string>> Read(const std::string& key, std::size_t max_bytes, const CancelToken& cancel) override;
+  absl::Status Fetch(const std::string& key, const std::function<absl::Status(absl::string_view)>& sink, const CancelToken& cancel) override;
+  absl::StatusOr<std::optional<absl::Time>> WrittenAt(const std::string& key, const CancelToken& cancel) override;
+  absl::Status Touch(const std::string& key, const CancelToken& cancel) override;
+  absl::Status Write(const std::string& key, std::int64_t size, const std::string& sha256, const Body& body, const CancelToken& cancel) override;
 
  private:
   registry::HttpRequest Request(const std::string& method, const std::string& key, const CancelToken& cancel) const;
