@@ -149,6 +149,7 @@ class EngineImpl : public Engine {
   LastSync last_sync_;
   UniqueFd lock_;
   WorkerInfo worker_;
+  snapshot::Kind snapshots_kind_ = snapshot::Kind::kOverlay;
   CancelSource shutdown_;
   // In the order of their making: each needs only earlier ones.
   std::unique_ptr<WorkerPool> cpu_;
@@ -178,6 +179,7 @@ absl::Status EngineImpl::Open() {
   RETURN_IF_ERROR(MakePrivateRoot(config_.root));
   ASSIGN_OR_RETURN(lock_, TakeLock(config_.root));
   ASSIGN_OR_RETURN(const std::string id, WorkerId(config_.root));
+  ASSIGN_OR_RETURN(snapshots_kind_, snapshot::ChooseKind(config_.root, config_.snapshotter));
   ASSIGN_OR_RETURN(config_.provenance_environment, LoadCustomEnvironment(config_.provenance_env_dir));
   parts_.work_dir = absl::StrCat(config_.root, "/work");
   RETURN_IF_ERROR(os::RemoveTree(parts_.work_dir));
@@ -187,6 +189,7 @@ absl::Status EngineImpl::Open() {
   ASSIGN_OR_RETURN(blobs_, store::LocalBlobs::Open(config_.root, database_.get()));
   build_records_ = std::make_unique<store::BuildRecords>(database_.get());
   snapshot::Options options{config_.root, blobs_.get(), database_.get(), cpu_.get()};
+  options.kind = snapshots_kind_;
   ASSIGN_OR_RETURN(snapshots_, snapshot::OpenSnapshots(options));
   index_ = std::make_unique<store::CacheIndex>(database_.get());
   cache_ = std::make_unique<CacheStore>(index_.get(), snapshots_.get());
@@ -224,7 +227,7 @@ void EngineImpl::Describe(const std::string& id) {
   worker_.id = id;
   worker_.platforms = config_.platforms;
   worker_.labels = {{"org.mobyproject.buildkit.worker.executor", "oci"},
-                    {"org.mobyproject.buildkit.worker.snapshotter", "overlayfs"},
+                    {"org.mobyproject.buildkit.worker.snapshotter", std::string(snapshot::KindName(snapshots_kind_))},
                     {"org.mobyproject.buildkit.worker.network", config_.runtime.cni.has_value() ? "cni" : "host"},
                     {"org.mobyproject.buildkit.worker.oci.process-mode", "sandbox"},
                     {"org.mobyproject.buildkit.worker.selinux.enabled", config_.runtime.selinux ? "true" : "false"}};

@@ -37,7 +37,8 @@ struct Config {
   bool proxy_network = false;  // for all builds
   int max_parallelism = 0;     // concurrent exec steps, 0 unlimited
   std::map<std::string, std::string> worker_labels;
-  std::vector<oci::Platform> platforms;  // empty: what this machine runs
+  std::vector<oci::Platform> platforms;       // empty: what this machine runs
+  std::optional<snapshot::Kind> snapshotter;  // none: what works below the root
   bool gc = true;
   std::vector<snapshot::PrunePolicy> gc_policies;  // empty: defaults from the disk's size
   FrontendRules frontends;

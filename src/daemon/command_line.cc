@@ -71,7 +71,7 @@ void AddWorkerFlags(CLI::App& app, Flags& flags) {
   };
   app.add_option("--oci-worker", flags.oci_worker, "enable oci workers (true/false/auto)");
   list("--oci-worker-labels", flags.labels, "user-specific annotation labels (com.example.foo=bar)");
-  app.add_option("--oci-worker-snapshotter", flags.snapshotter, "name of snapshotter: overlayfs or auto");
+  app.add_option("--oci-worker-snapshotter", flags.snapshotter, "name of snapshotter: overlayfs, native (copies) or auto");
   list("--oci-worker-platform", flags.platforms, "override supported platforms for worker");
   app.add_option("--oci-worker-net", flags.network, "worker network type (auto, bridge, cni or host)");
   app.add_option("--oci-cni-config-path", flags.cni_config, "path of cni config file");

@@ -20,7 +20,7 @@ struct Settings {
   std::optional<bool> oci_worker, containerd_worker;  // not set: auto
   std::string network_mode;                           // "", "auto", "host", "cni", "bridge"
   runtime::CniConfig cni;                             // for the modes that need one
-  std::string snapshotter;                            // "", "auto", "overlayfs"
+  std::string snapshotter;                            // "", "auto", "overlayfs", "native"
   std::vector<std::string> platforms;
   CollectionLimits limits;
   struct Policy {

@@ -172,7 +172,7 @@ TEST(CommandLine, RefusesWhatIsNotSupported) {
   EXPECT_THAT(error({"--oci-worker=false"}), HasSubstr("no worker found"));
   EXPECT_THAT(error({"--oci-worker=perhaps"}), HasSubstr("\"perhaps\" is not true, false or auto"));
   EXPECT_THAT(error({"--allow-insecure-entitlement", "everything"}), HasSubstr("invalid entitlement : everything"));
-  EXPECT_THAT(error({"--oci-worker-snapshotter=native"}), HasSubstr("native isn't supported"));
+  EXPECT_THAT(error({"--oci-worker-snapshotter=stargz"}), HasSubstr("stargz isn't supported"));
   EXPECT_THAT(error({"--oci-worker-labels=x"}), HasSubstr("\"x\" is not name=value"));
   EXPECT_THAT(error({"--no-such-flag"}), HasSubstr("--no-such-flag"));
   EXPECT_THAT(error({"--group", "nobody-has-this-group"}), HasSubstr("nobody-has-this-group"));

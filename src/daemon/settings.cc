@@ -24,9 +24,6 @@ absl::Status CheckWorkers(const Settings& settings) {
   if (!settings.oci_worker.value_or(true)) {
     return absl::InvalidArgumentError("no worker found: the OCI worker is disabled, and there is no other");
   }
-  if (!settings.snapshotter.empty() && settings.snapshotter != "auto" && settings.snapshotter != "overlayfs") {
-    return absl::InvalidArgumentError(absl::StrCat("snapshotter ", settings.snapshotter, " isn't supported: only overlayfs is"));
-  }
   return absl::OkStatus();
 }
 
@@ -93,6 +90,7 @@ std::string EnvironmentVariable(const std::string& name) {
 
 absl::Status FinishSettings(const std::string& default_root, const std::string& default_address, Settings& settings) {
   RETURN_IF_ERROR(CheckWorkers(settings));
+  ASSIGN_OR_RETURN(settings.engine.snapshotter, snapshot::ParseKind(settings.snapshotter));
   RETURN_IF_ERROR(FinishNetwork(settings));
   RETURN_IF_ERROR(FinishEntitlements(settings));
   ASSIGN_OR_RETURN(settings.server.collector, ReadCollectorSettings(EnvironmentVariable));

@@ -129,6 +129,15 @@ absl::Status HideUnifiedHierarchy() {
 
 }  // namespace
 
+std::string EscapeOverlayPath(absl::string_view path) {
+  std::string escaped;
+  for (const char c : path) {
+    if (c == ':' || c == ',' || c == '\\') escaped += '\\';
+    escaped += c;
+  }
+  return escaped;
+}
+
 absl::Status MountAt(const Mount& mount, const std::string& target) {
   MountOptions options = ParseOptions(mount.options);
   if (mount.type == "overlay") {

@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 
 namespace cachalot::os {
 
@@ -16,8 +17,11 @@ struct Mount {
   std::vector<std::string> options;  // "lowerdir=a:b", "ro", "rbind", ...
 };
 
+// A path as overlay options have it.
+std::string EscapeOverlayPath(absl::string_view path);
+
 // Mounts `mount` on the existing directory or file `target`. Handles overlay chains longer than one page of options (500 layers,
-// the kernel's bound). In overlay options ':', ',' and '\' within a path are escaped with '\'.
+// the kernel's bound). In overlay options ':', ',' and '\' within a path are escaped with '\' (EscapeOverlayPath).
 absl::Status MountAt(const Mount& mount, const std::string& target);
 // Mounts an empty file system in memory on the directory `target`, which root alone enters: for what must not reach a disk. It is not
 // swapped out either where the kernel can promise that (6.4).

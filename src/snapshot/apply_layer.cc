@@ -107,7 +107,7 @@ class Applier {
   }
 
   absl::Status ApplyWhiteout(const std::string& path, const std::string& name) {
-    if (name == kOpaqueMarker) return MarkOpaque(parent(), "");
+    if (name == kOpaqueMarker) return lowers_.empty() ? absl::OkStatus() : MarkOpaque(parent(), "");
     if (absl::StartsWith(name, ".wh..wh.")) return absl::OkStatus();  // aufs's own files
     const std::string hidden(absl::StripPrefix(name, kWhiteoutPrefix));
     if (hidden.empty() || hidden == "." || hidden == "..") return absl::DataLossError("invalid whiteout");

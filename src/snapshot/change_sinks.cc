@@ -119,7 +119,7 @@ absl::Status LinkChangeSink::OnEntry(const std::string& path, int dir_fd, const 
   any_ = true;
   RETURN_IF_ERROR(Enter(DirName(path)));
   if (!link.empty() && LinkAgain(link, name).ok()) return absl::OkStatus();
-  if (!S_ISDIR(status.st_mode)) return Link(path, dir_fd, name, status);
+  if (!S_ISDIR(status.st_mode)) return Place(path, dir_fd, name, status);
   if (::mkdirat(parents_.target.get(), name.c_str(), 0700) != 0) return ErrnoError(absl::StrCat("mkdir ", path));
   directory_times_.emplace_back(path, status.st_mtim);
   ASSIGN_OR_RETURN(const UniqueFd from, os::OpenBeneath(dir_fd, name, O_RDONLY | O_DIRECTORY));
@@ -134,7 +134,8 @@ absl::Status LinkChangeSink::LinkAgain(const std::string& link, const std::strin
   return absl::OkStatus();
 }
 
-absl::Status LinkChangeSink::Link(const std::string& path, int dir_fd, const std::string& name, const struct stat& status) {
+absl::Status LinkChangeSink::Place(const std::string& path, int dir_fd, const std::string& name, const struct stat& status) {
+  if (files_ == Files::kCopied) return Annotate(Copy(dir_fd, name, status), path);
   if (::linkat(dir_fd, name.c_str(), parents_.target.get(), name.c_str(), 0) == 0) return absl::OkStatus();
   ASSIGN_OR_RETURN(const bool linked, LinkFromSources(name, status));
   return linked ? absl::OkStatus() : Annotate(Copy(dir_fd, name, status), path);

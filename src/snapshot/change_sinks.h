@@ -27,14 +27,15 @@ class TarChangeSink : public ChangeSink {
   std::vector<char> buffer_;
 };
 
-// Puts the changes into the directory of a new layer, files as hard links where possible, deletions as whiteouts. A whiteout
+// Puts the changes into the directory of a new layer, files as hard links where possible (or as copies), deletions as whiteouts. A whiteout
 // with nothing to hide would show in listings: such deletions are only counted up.
 class LinkChangeSink : public ChangeSink {
  public:
   // `lowers`: the layers below the new one, or nothing when they are not there yet.
   // `sources`: layer directories (topmost first) in which the files of a merged view are found, for linking; may be empty.
-  LinkChangeSink(std::string target, std::optional<std::vector<std::string>> lowers, std::vector<std::string> sources)
-      : target_(std::move(target)), lowers_(std::move(lowers)), sources_(std::move(sources)) {}
+  enum class Files { kLinked, kCopied };
+  LinkChangeSink(std::string target, std::optional<std::vector<std::string>> lowers, std::vector<std::string> sources, Files files = Files::kLinked)
+      : target_(std::move(target)), lowers_(std::move(lowers)), sources_(std::move(sources)), files_(files) {}
   absl::Status OnEntry(const std::string& path, int dir_fd, const std::string& name, const struct stat& status, const std::string& link) override;
   absl::Status OnDeleted(const std::string& path) override;
   // Sets the directories' times. Last.
@@ -53,13 +54,14 @@ class LinkChangeSink : public ChangeSink {
   absl::Status Enter(const std::string& directory);
   absl::StatusOr<UniqueFd> OpenTarget(const std::string& directory);
   absl::Status LinkAgain(const std::string& link, const std::string& name);
-  absl::Status Link(const std::string& path, int dir_fd, const std::string& name, const struct stat& status);
+  absl::Status Place(const std::string& path, int dir_fd, const std::string& name, const struct stat& status);
   absl::StatusOr<bool> LinkFromSources(const std::string& name, const struct stat& status);
   absl::Status Copy(int dir_fd, const std::string& name, const struct stat& status);
 
   const std::string target_;
   const std::optional<std::vector<std::string>> lowers_;
   const std::vector<std::string> sources_;
+  const Files files_;
   UniqueFd root_;  // target_, once something was put there
   Parents parents_;
   std::vector<std::pair<std::string, timespec>> directory_times_;

@@ -206,7 +206,7 @@ absl::Status WalkLayer(const LayerWalk& walk, ChangeSink& sink, const CancelToke
   if (!walk.base.empty()) {
     ASSIGN_OR_RETURN(base, os::OpenDirectory(walk.base));
   }
-  return Walker(sink, cancel, walk.deleted).Walk(layer.get(), base.get(), "", IsOpaque(layer.get(), ""));
+  return Walker(sink, cancel, walk.deleted).Walk(layer.get(), base.get(), "", walk.whole || IsOpaque(layer.get(), ""));
 }
 
 absl::Status WalkDifference(const std::string& lower, const std::string& upper, ChangeSink& sink, const CancelToken& cancel) {

@@ -28,6 +28,7 @@ struct LayerWalk {
   std::string base;
   // Paths that the layer deletes although the base does not have them: it is a difference made elsewhere.
   std::vector<std::string> deleted;
+  bool whole = false;  // the layer's directory holds the whole tree, not only what differs from the base
 };
 
 // Sockets are left out.

@@ -231,9 +231,7 @@ absl::StatusOr<Layer> LocalSnapshots::MakeLayer(const RecordPtr& record, const C
 absl::StatusOr<Layer> LocalSnapshots::ConvertLayer(const RecordPtr& record, const Layer& from, const Compression& compression,
                                                    const std::string& form, const CancelToken& cancel) {
   const std::shared_ptr<store::BlobPin> source_pin = options_.blobs->Pin(from.blob.digest);
-  ASSIGN_OR_RETURN(UniqueFd fd, options_.blobs->Open(from.blob.digest));
-  ASSIGN_OR_RETURN(std::unique_ptr<codec::Source> plain,
-                   codec::NewAutoDecompressor(std::make_unique<codec::FdSource>(std::move(fd), from.blob.digest.str())));
+  ASSIGN_OR_RETURN(const std::unique_ptr<codec::Source> plain, OpenPlain(from.blob.digest));
   ASSIGN_OR_RETURN(std::unique_ptr<BlobEncoder> encoder, BlobEncoder::Create(*options_.blobs, compression));
   codec::FunctionSink cancellable([&](absl::string_view bytes) { return cancel.cancelled() ? cancel.status() : encoder->sink().Write(bytes); });
   RETURN_IF_ERROR(codec::Copy(*plain, cancellable).status());

@@ -18,6 +18,7 @@
 #include "base/status.h"
 #include "base/status_macros.h"
 #include "os/file.h"
+#include "snapshot/whole_trees.h"
 
 namespace cachalot::snapshot {
 
@@ -133,6 +134,13 @@ absl::StatusOr<std::string> LocalSnapshots::MakeLayerDirectory(const Record& rec
   return layer;
 }
 
+absl::Status LocalSnapshots::Begin(const Record& record) {
+  const bool copied = record.parent != nullptr && whole_trees();
+  if (copied) RETURN_IF_ERROR(CheckMaterialized(record.parent));
+  ASSIGN_OR_RETURN(const std::string directory, MakeLayerDirectory(record));
+  return copied ? CopyWholeTree(LayerPath(*record.parent), directory, {}) : absl::OkStatus();
+}
+
 absl::StatusOr<RecordPtr> LocalSnapshots::NewRecord(const RecordPtr& parent, const Label& label) {
   auto record = std::make_shared<Record>();
   record->id = RandomId();
@@ -141,7 +149,7 @@ absl::StatusOr<RecordPtr> LocalSnapshots::NewRecord(const RecordPtr& parent, con
   record->seen = true;
   record->created_at = Storable(options_.clock->Now());
   record->directory = table_.Lock()->NewDirectory();
-  const absl::Status made = MakeLayerDirectory(*record).status();
+  const absl::Status made = Begin(*record);
   if (made.ok()) return record;
   Discard(record->directory);
   return made;

@@ -1,6 +1,6 @@
-// Snapshots as overlayfs layers on a local file system.
+// Snapshots as overlayfs layers, or as copies, on a local file system.
 //
-//   <root>/snapshots/<number>/fs         one layer: a plain directory that overlayfs stacks
+//   <root>/snapshots/<number>/fs         one layer: a plain directory that overlayfs stacks, or (native) the whole tree
 //   <root>/snapshots/<number>/deleted    paths that the layer deletes although nothing below it has them, each with a NUL
 //   <root>/snapshots/<number>/work<n>    overlayfs's own, one per writable mount, as long as that lasts
 //   <root>/snapshots/trash/...           what is being deleted
@@ -21,6 +21,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "base/guarded.h"
+#include "codec/stream.h"
 #include "snapshot/checksum_cache.h"
 #include "snapshot/flights.h"
 #include "snapshot/layer_walk.h"
@@ -83,7 +84,10 @@ class LocalSnapshots final : public Snapshots {
   std::string DirectoryPath(const absl::AlphaNum& name) const;
   std::string LayerPath(const Record& record) const;
   std::string DeletionsPath(const Record& record) const;
+  // Whether each layer's directory holds the whole tree.
+  bool whole_trees() const { return options_.kind == Kind::kNative; }
   absl::StatusOr<std::string> MakeLayerDirectory(const Record& record);
+  absl::Status Begin(const Record& record);  // makes the directory of a new one
   absl::StatusOr<RecordPtr> NewRecord(const RecordPtr& parent, const Label& label);
   absl::Status Persist(const RecordPtr& record);  // which somebody refers to
   absl::Status AboutToChange(const RecordPtr& active);
@@ -115,6 +119,7 @@ class LocalSnapshots final : public Snapshots {
   // materialize.cc
   absl::Status EnsureBlob(const Layer& layer, BlobFetcher& fetcher, const CancelToken& cancel);
   absl::Status ApplyRecord(const RecordPtr& record, BlobFetcher& fetcher, const CancelToken& cancel);
+  absl::StatusOr<std::unique_ptr<codec::Source>> OpenPlain(const oci::Digest& blob);  // decompressed
   absl::Status UnpackBlob(const Record& record, const Layer& layer, const CancelToken& cancel);
 
   // layers.cc

@@ -12,6 +12,7 @@
 #include "os/file.h"
 #include "snapshot/apply_layer.h"
 #include "snapshot/local_snapshots.h"
+#include "snapshot/whole_trees.h"
 
 namespace cachalot::snapshot {
 
@@ -122,17 +123,27 @@ absl::Status LocalSnapshots::ApplyRecord(const RecordPtr& record, BlobFetcher& f
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::unique_ptr<codec::Source>> LocalSnapshots::OpenPlain(const oci::Digest& blob) {
+  ASSIGN_OR_RETURN(UniqueFd fd, options_.blobs->Open(blob));
+  return codec::NewAutoDecompressor(std::make_unique<codec::FdSource>(std::move(fd), blob.str()));
+}
+
 absl::Status LocalSnapshots::UnpackBlob(const Record& record, const Layer& layer, const CancelToken& cancel) {
   const std::shared_ptr<store::BlobPin> pin = options_.blobs->Pin(layer.blob.digest);
-  ASSIGN_OR_RETURN(UniqueFd fd, options_.blobs->Open(layer.blob.digest));
-  auto file = std::make_unique<codec::FdSource>(std::move(fd), layer.blob.digest.str());
-  ASSIGN_OR_RETURN(std::unique_ptr<codec::Source> plain, codec::NewAutoDecompressor(std::move(file)));
+  ASSIGN_OR_RETURN(const std::string directory, MakeLayerDirectory(record));
+  std::vector<std::string> lowers;
+  if (record.parent != nullptr && !whole_trees()) lowers = LowerPaths(record.parent);
+  if (record.parent != nullptr && whole_trees()) {
+    RETURN_IF_ERROR(CopyWholeTree(LayerPath(*record.parent), directory, cancel));
+    ASSIGN_OR_RETURN(const std::unique_ptr<codec::Source> archive, OpenPlain(layer.blob.digest));
+    if (absl::Status status = RemoveHidden(*archive, directory, cancel); !status.ok())
+      return Annotate(status, absl::StrCat("layer ", layer.blob.digest.str()));
+  }
+  ASSIGN_OR_RETURN(std::unique_ptr<codec::Source> plain, OpenPlain(layer.blob.digest));
   auto digesting = std::make_unique<codec::DigestingSource>(std::move(plain));
   codec::DigestingSource* const digest = digesting.get();
   // Decompressing and digesting go on on a thread of their own while files are written here.
   const std::unique_ptr<codec::Source> archive = codec::NewReadAhead(std::move(digesting));
-  ASSIGN_OR_RETURN(const std::string directory, MakeLayerDirectory(record));
-  const std::vector<std::string> lowers = record.parent == nullptr ? std::vector<std::string>() : LowerPaths(record.parent);
   const absl::Status applied = ApplyLayer(*archive, directory, lowers, cancel);
   if (!applied.ok()) return Annotate(applied, absl::StrCat("layer ", layer.blob.digest.str()));
   const oci::Digest actual = oci::Digest::FromSha256Hex(digest->FinishHex());

@@ -23,6 +23,15 @@ std::vector<SnapshotPtr> ChainOf(const SnapshotPtr& top) {
   return chain;
 }
 
+// For layers that are made of files which are there.
+class NothingToFetch final : public BlobFetcher {
+ public:
+  absl::Status Fetch(const Layer& layer, store::BlobStore&, const CancelToken&) override {
+    return absl::InternalError(absl::StrCat("layer ", layer.blob.digest.str(), " should be there"));
+  }
+  void OnExtract(const Layer&, bool) override {}
+};
+
 }  // namespace
 
 // A tree is its layers in order, so applying trees over each other is stacking all their layers.
@@ -45,6 +54,7 @@ absl::StatusOr<SnapshotPtr> LocalSnapshots::Merge(const std::vector<SnapshotPtr>
 absl::StatusOr<LayerWalk> LocalSnapshots::WalkOf(const RecordPtr& record, std::shared_ptr<MountedTree>* base) {
   LayerWalk walk;
   walk.layer = LayerPath(*record);
+  walk.whole = whole_trees();
   bool deletes_elsewhere = false;
   SnapshotPtr parent;
   {
@@ -70,7 +80,12 @@ absl::StatusOr<SnapshotPtr> LocalSnapshots::Rebase(const SnapshotPtr& parent, co
     auto table = table_.Lock();
     if (record->state == State::kActive) return absl::FailedPreconditionError(absl::StrCat("snapshot ", record->id, " is not committed"));
   }
-  const Layer known = AnyLayer(record);
+  Layer known = AnyLayer(record);
+  // A whole tree can be changed only when its parent's files are there: the layer becomes a blob, unpacked when somebody wants the files.
+  if (known.blob.digest.empty() && whole_trees()) {
+    NothingToFetch fetcher;
+    ASSIGN_OR_RETURN(known, LayerFor(record, {}, /*keep_remote=*/false, fetcher, {}));
+  }
   // What travels as a blob need not be looked at: it is unpacked when somebody wants the files.
   if (!known.blob.digest.empty()) return FromLayer(parent, known, label);
   std::shared_ptr<MountedTree> base;

@@ -18,6 +18,7 @@
 #include "base/worker_pool.h"
 #include "oci/image.h"
 #include "os/mount.h"
+#include "snapshot/kind.h"
 #include "store/blobs.h"
 #include "store/database.h"
 #include "store/local_blobs.h"
@@ -180,6 +181,7 @@ struct Options {
   store::Database* database;  // of store::OpenMetadata(root)
   WorkerPool* cpu;            // hashing and compression
   Clock* clock = &Clock::System();
+  Kind kind = Kind::kOverlay;  // as ChooseKind() says
 };
 
 // All of Options outlives the snapshots. What an earlier process left behind (active snapshots, mounts) is removed. Results in

@@ -17,18 +17,8 @@ namespace cachalot::snapshot {
 
 namespace {
 
-// overlayfs takes ':' apart and mount(2) ','.
-std::string Escape(const std::string& path) {
-  std::string escaped;
-  for (char c : path) {
-    if (c == ':' || c == ',' || c == '\\') escaped += '\\';
-    escaped += c;
-  }
-  return escaped;
-}
-
 std::string JoinEscaped(const std::vector<std::string>& paths) {
-  return absl::StrJoin(paths, ":", [](std::string* out, const std::string& path) { out->append(Escape(path)); });
+  return absl::StrJoin(paths, ":", [](std::string* out, const std::string& path) { out->append(os::EscapeOverlayPath(path)); });
 }
 
 }  // namespace
@@ -60,6 +50,7 @@ class LocalSnapshots::Mounted final : public MountedTree {
 };
 
 std::vector<std::string> LocalSnapshots::LowerPaths(const RecordPtr& top) {
+  if (top != nullptr && whole_trees()) return {LayerPath(*top)};
   std::vector<std::string> paths;
   for (const Record* record = top.get(); record != nullptr; record = record->parent.get()) paths.push_back(LayerPath(*record));
   return paths;
@@ -105,8 +96,8 @@ absl::StatusOr<LocalSnapshots::Description> LocalSnapshots::Describe(const Recor
   if (::mkdir(work.c_str(), 0700) != 0) return ErrnoError(absl::StrCat("mkdir ", work));
   if (overlay_volatile_) options.push_back("volatile");
   options.push_back(absl::StrCat("lowerdir=", JoinEscaped(paths)));
-  options.push_back(absl::StrCat("upperdir=", Escape(upper)));
-  options.push_back(absl::StrCat("workdir=", Escape(work)));
+  options.push_back(absl::StrCat("upperdir=", os::EscapeOverlayPath(upper)));
+  options.push_back(absl::StrCat("workdir=", os::EscapeOverlayPath(work)));
   return Description{{"overlay", "overlay", options}, work};
 }
 
