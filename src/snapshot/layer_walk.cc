@@ -55,13 +55,16 @@ absl::StatusOr<bool> SameData(int a_dir, int b_dir, const std::string& name) {
   }
 }
 
+// Times that have been through an archive have no fractions.
+bool SameTime(const timespec& a, const timespec& b) { return a.tv_sec == b.tv_sec && (a.tv_nsec == b.tv_nsec || a.tv_nsec == 0 || b.tv_nsec == 0); }
+
 // Whether a copied-up entry is still what it was. Equal times say little: the kernel's clock for files ticks slowly, and archives cut them to
 // seconds.
 absl::StatusOr<bool> Unchanged(int base_fd, const struct stat& base, int dir_fd, const struct stat& now, const std::string& name) {
   if (base.st_mode != now.st_mode || base.st_uid != now.st_uid || base.st_gid != now.st_gid || base.st_rdev != now.st_rdev) return false;
   if (Capability(base_fd, name) != Capability(dir_fd, name)) return false;
   if (S_ISDIR(now.st_mode)) return true;
-  if (base.st_size != now.st_size || base.st_mtim.tv_sec != now.st_mtim.tv_sec || base.st_mtim.tv_nsec != now.st_mtim.tv_nsec) return false;
+  if (base.st_size != now.st_size || !SameTime(base.st_mtim, now.st_mtim)) return false;
   if (S_ISLNK(now.st_mode)) return LinkTarget(base_fd, name) == LinkTarget(dir_fd, name);
   if (!S_ISREG(now.st_mode) || now.st_size == 0) return true;
   return SameData(base_fd, dir_fd, name);
