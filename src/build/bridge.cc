@@ -90,6 +90,11 @@ absl::StatusOr<llb::FrontendResult> Bridge::RunFrontend(const llb::SolveRequest&
   return absl::InvalidArgumentError(absl::StrCat("invalid frontend: ", request.frontend));
 }
 
+std::string Bridge::session() const {
+  const session::SessionPtr& session = core_->environment()->session;
+  return session == nullptr ? "" : session->id();
+}
+
 absl::StatusOr<llb::FrontendResult> Bridge::Solve(const llb::SolveRequest& request) {
   RETURN_IF_ERROR(cancel_.status());
   if (!request.definition.empty() && !request.frontend.empty()) {

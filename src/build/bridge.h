@@ -32,6 +32,7 @@ class Bridge : public llb::FrontendBridge {
   absl::StatusOr<llb::FileStat> StatFile(const llb::RefPtr& ref, const std::string& path) override;
   void Warn(solver::WarningEvent warning) override { core_->environment()->progress->OnWarning(std::move(warning)); }
   oci::Platform default_platform() const override { return core_->environment()->platform; }
+  std::string session() const override;
   CancelToken cancel() const override { return cancel_; }
 
  private:

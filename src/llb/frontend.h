@@ -149,6 +149,8 @@ class FrontendBridge {
   virtual absl::StatusOr<FileStat> StatFile(const RefPtr& ref, const std::string& path) = 0;
   virtual void Warn(solver::WarningEvent warning) = 0;
   virtual oci::Platform default_platform() const = 0;
+  // The session of the client that builds, or empty.
+  virtual std::string session() const { return ""; }
   virtual CancelToken cancel() const = 0;
 };
 

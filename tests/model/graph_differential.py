@@ -120,17 +120,15 @@ def compare(daemons, context, case):
     dockerfile, options = case
     with open(f"{context}/Dockerfile", "w") as file:
         file.write(dockerfile)
-    ours, theirs = [daemon.convert(context, options) for daemon in daemons]
-    if isinstance(ours, str) or isinstance(theirs, str):
-        if isinstance(ours, str) and isinstance(theirs, str):
-            return False
-    elif plain(ours) == plain(theirs):
+    ours, theirs = [answer if isinstance(answer, str) else plain(answer) for answer in (daemon.convert(context, options) for daemon in daemons)]
+    if isinstance(ours, str) and isinstance(theirs, str):
+        return False
+    if ours == theirs:
         return True
     print(f"DIFFERENT for {options}\n{dockerfile}")
     if isinstance(ours, str) or isinstance(theirs, str):
         print("ours:", ours if isinstance(ours, str) else "a graph", "\ntheirs:", theirs if isinstance(theirs, str) else "a graph")
         sys.exit(1)
-    ours, theirs = plain(ours), plain(theirs)
     for part in ours:
         for key in sorted(set(ours[part]) | set(theirs[part])) if isinstance(ours[part], dict) else []:
             if ours[part].get(key) != theirs[part].get(key):

@@ -51,7 +51,10 @@ class BuildContext {
   // The file's content, nothing when it cannot be read.
   std::string ReadOptionalFile(const llb::RefPtr& ref, const std::string& path) const;
   // The session that sends the directory `name` when it is another than the build's.
-  const std::string& SessionOf(const std::string& name) const { return Option(options_, "local-sessionid:" + name); }
+  std::string SessionOf(const std::string& name) const {
+    const std::string& given = Option(options_, "local-sessionid:" + name);
+    return given.empty() ? bridge_.session() : given;
+  }
 
   llb::FrontendBridge& bridge() const { return bridge_; }
   const Options& options() const { return options_; }
