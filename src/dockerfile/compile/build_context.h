@@ -50,7 +50,7 @@ class BuildContext {
   absl::StatusOr<llb::RefPtr> Solve(const llb::State& state, bool evaluate = false) const;
   // The file's content, nothing when it cannot be read.
   std::string ReadOptionalFile(const llb::RefPtr& ref, const std::string& path) const;
-  // The session that sends the directory `name` when it is another than the build's.
+  // The session that sends the directory `name`.
   std::string SessionOf(const std::string& name) const {
     const std::string& given = Option(options_, "local-sessionid:" + name);
     return given.empty() ? bridge_.session() : given;

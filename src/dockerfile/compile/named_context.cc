@@ -117,6 +117,7 @@ absl::StatusOr<NamedContext::Loaded> NamedContext::LoadOciLayout(const std::stri
   absl::StatusOr<oci::ImageConfig> image = oci::ParseImageConfig(resolved.config);
   if (!image.ok()) return Annotate(image.status(), "could not parse oci-layout image config");
   llb::OciLayoutOptions options;
+  options.session_id = build_->bridge().session();
   options.store_id = store;
   options.constraints.Named(Named("OCI load from client"));
   if (options_.platform.has_value()) options.constraints.For(*options_.platform);
