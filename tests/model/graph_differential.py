@@ -113,7 +113,7 @@ def plain(graph):
         info.pop("definition", None)  # one local source: the Dockerfile's
     return {"def": {names[d]: op for d, op in graph["def"].items()},
             "metadata": {names[d]: m for d, m in (graph["metadata"] or {}).items()},
-            "locations": {names[d]: place for d, place in source.get("locations", {}).items()}, "infos": source.get("infos", [])}
+            "locations": {names[d]: place for d, place in source.get("locations", {}).items() if place}, "infos": source.get("infos", [])}
 
 
 def compare(daemons, context, case):
