@@ -187,7 +187,7 @@ TEST_F(WholeTreesTest, CopiesShowWhatLayersShow) {
   std::vector<std::pair<SnapshotPtr, SnapshotPtr>> trees = {{nullptr, nullptr}};
   std::map<SnapshotPtr, int> names = {{nullptr, 0}};
   std::string log;
-  for (long round = NumberFrom("CACHALOT_TEST_ROUNDS", 60); round > 0 && !HasFailure(); --round) {
+  for (long round = NumberFrom("CACHALOT_TEST_ROUNDS", 30); round > 0 && !HasFailure(); --round) {
     const auto [a, b] = trees[history.Below(static_cast<int>(trees.size()))];
     const auto [c, d] = trees[history.Below(static_cast<int>(trees.size()))];
     std::string what;
