@@ -93,6 +93,7 @@ void LocalSnapshots::Condemn(const std::vector<std::int64_t>& directories) {
 }
 
 void LocalSnapshots::DiscardCondemned() {
+  std::lock_guard lock(condemned_mutex_);  // who comes second finds them in the trash
   std::vector<std::int64_t> directories;
   directories.swap(janitor_state_.Lock()->condemned);
   if (directories.empty()) return;

@@ -183,7 +183,8 @@ class LocalSnapshots final : public Snapshots {
     bool trash = false;
     std::vector<std::int64_t> condemned;  // directories to be discarded once the database is synced
   };
-  std::mutex trash_mutex_;  // of who empties the trash
+  std::mutex condemned_mutex_;  // of who discards what is condemned; taken before the next
+  std::mutex trash_mutex_;      // of who empties the trash
   Guarded<Janitor> janitor_state_;
   std::thread janitor_;
 };

@@ -13,7 +13,8 @@
 // Two rules keep a row that survives from meaning other files than it meant:
 //  - Files of a row that was deleted go, and their names are used again, only after Database::Sync(): a deletion may not be forgotten
 //    when its files are gone.
-//  - A snapshot that may be changed loses its mark, and Database::Sync() is called, before it is changed.
+//  - A snapshot that may be changed loses its mark, and Database::Sync() is called, before it is changed. Trees of clients' directories
+//    never have one: they change with every other build, and are sent again after a boot.
 #pragma once
 
 #include <cstdint>

@@ -35,7 +35,7 @@ import disk_image
 
 BUSYBOX = "/bin/busybox"
 PROJECTS = 3
-OUTCOMES = 5  # of each loss of power
+OUTCOMES = 8  # of each loss of power
 ACTIVE, COMMITTED = 0, 1  # states of snapshots
 PR_SET_CHILD_SUBREAPER = 36
 DOCKERFILE = """FROM scratch AS base
