@@ -1,7 +1,5 @@
 #include "build/engine.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include <deque>
@@ -22,6 +20,7 @@
 #include "build/private_root.h"
 #include "build/progress_log.h"
 #include "build/provenance/custom_environment.h"
+#include "build/root_lock.h"
 #include "build/upkeep.h"
 #include "build/worker_platforms.h"
 #include "op/exec_slots.h"
@@ -70,19 +69,6 @@ struct Builds {
   }
 };
 
-absl::StatusOr<UniqueFd> TakeLock(const std::string& root) {
-  const std::string path = absl::StrCat(root, "/engine.lock");
-  ASSIGN_OR_RETURN(UniqueFd fd, os::Open(path, O_RDWR | O_CREAT, 0600));
-  if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK) return ErrnoError(absl::StrCat("lock ", path));
-    const absl::StatusOr<std::string> owner = os::ReadAll(fd.get(), 64, path);
-    return absl::UnavailableError(absl::StrCat(root, " is in use by process ", owner.ok() && !owner->empty() ? *owner : "?"));
-  }
-  if (::ftruncate(fd.get(), 0) != 0) return ErrnoError(absl::StrCat("truncate ", path));
-  RETURN_IF_ERROR(os::WriteAll(fd.get(), absl::StrCat(::getpid()), path));
-  return fd;
-}
-
 absl::StatusOr<std::string> WorkerId(const std::string& root) {
   const std::string path = absl::StrCat(root, "/workerid");
   absl::StatusOr<std::string> known = os::ReadFile(path, 256);
@@ -125,6 +111,7 @@ class EngineImpl : public Engine {
   absl::Status Follow(const std::string& ref, const std::function<absl::Status(const ProgressBatch&)>& on_batch, const CancelToken& cancel) override;
   absl::StatusOr<std::shared_ptr<GatewayBuild>> Gateway(const std::string& ref, const CancelToken& cancel) override;
   void ServeFrontendsWith(FrontendServer* server) override { frontends_.server = server; }
+  UniqueFd TakeListener() override { return std::move(lock_.listener); }
   WorkerInfo worker() override {
     WorkerInfo worker = worker_;
     worker.devices = devices_->Read().List();
@@ -147,7 +134,7 @@ class EngineImpl : public Engine {
   Config config_;
   FrontendHost frontends_;
   LastSync last_sync_;
-  UniqueFd lock_;
+  RootLock lock_;
   WorkerInfo worker_;
   snapshot::Kind snapshots_kind_ = snapshot::Kind::kOverlay;
   CancelSource shutdown_;
@@ -177,7 +164,7 @@ class EngineImpl : public Engine {
 
 absl::Status EngineImpl::Open() {
   RETURN_IF_ERROR(MakePrivateRoot(config_.root));
-  ASSIGN_OR_RETURN(lock_, TakeLock(config_.root));
+  ASSIGN_OR_RETURN(lock_, LockRoot(config_.root));
   ASSIGN_OR_RETURN(const std::string id, WorkerId(config_.root));
   ASSIGN_OR_RETURN(snapshots_kind_, snapshot::ChooseKind(config_.root, config_.snapshotter));
   ASSIGN_OR_RETURN(config_.provenance_environment, LoadCustomEnvironment(config_.provenance_env_dir));
@@ -341,9 +328,9 @@ absl::Status EngineImpl::Follow(const std::string& ref, const std::function<absl
 absl::Status EngineImpl::Prune(const snapshot::PrunePolicy& policy, const std::function<void(const snapshot::UsageRecord&)>& on_deleted) {
   absl::Status status = snapshots_->Prune(policy, on_deleted);
   if (status.ok() && policy.all && policy.filters.empty()) {
-    // Blobs that nothing needs are spared for the build that may be about to: none is, and none begins meanwhile.
-    auto builds = builds_.Lock();
-    if (builds->running == 0) status = blobs_->Collect(std::chrono::seconds(0)).status();
+    // Blobs that nothing needs are spared for the build that may be about to: none is, and one that begins meanwhile asks anew.
+    const auto now = std::chrono::steady_clock::now();
+    if (builds_.Lock()->running == 0) status = blobs_->Collect(now).status();
   }
   Tidy();  // much was known about the snapshots
   return status;

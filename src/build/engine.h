@@ -11,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "base/cancel.h"
+#include "base/unique_fd.h"
 #include "build/container.h"
 #include "build/frontend_host.h"
 #include "build/source_verifier.h"
@@ -138,6 +139,9 @@ class Engine {
   // Who serves frontends that come as images: outlives every build, or is taken away (null) when none runs any more. Not to be called
   // while a build runs.
   virtual void ServeFrontendsWith(FrontendServer* server) = 0;
+  // The socket below the root by which other processes find this engine, for whoever serves them (see build/root_lock.h). Once;
+  // not valid where there is none.
+  virtual UniqueFd TakeListener() = 0;
 
   virtual WorkerInfo worker() = 0;
   virtual absl::StatusOr<std::vector<snapshot::UsageRecord>> DiskUsage(const std::vector<std::string>& filters) = 0;

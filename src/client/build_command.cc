@@ -132,7 +132,9 @@ class BuildCommand {
   absl::StatusOr<int> Run(const ConnectOptions& connect, daemon::StopSignal& signal) {
     RETURN_IF_ERROR(Prepare());
     ASSIGN_OR_RETURN(const auto attachables, Attachables::Create(std::move(offers_)));
-    ASSIGN_OR_RETURN(const auto connection, Connect(connect));
+    ConnectOptions stoppable = connect;
+    stoppable.stop_fd = signal.fd();
+    ASSIGN_OR_RETURN(const auto connection, Connect(stoppable));
     if (context_.upload) {
       (*request_.mutable_frontendattrs())["context"] = attachables->AddUpload(std::move(context_.upload));
     }

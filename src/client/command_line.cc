@@ -24,8 +24,8 @@ void AddList(CLI::App& app, const char* names, std::vector<std::string>& target,
 void AddConnectFlags(CLI::App& app, ConnectOptions& connect) {
   app.add_option("--addr", connect.address,
                  "daemon to use: unix://PATH or tcp://HOST:PORT (default: $BUILDKIT_HOST, else a daemon that listens "
-                 "on the default socket, else an engine in this process)");
-  app.add_option("--root", connect.root, "state directory of the engine in this process (default: $CACHALOT_ROOT, else /var/lib/cachalot)");
+                 "on the default socket, else the engine of the state directory)");
+  app.add_option("--root", connect.root, "state directory of the engine without a daemon (default: $CACHALOT_ROOT, else /var/lib/cachalot)");
   app.add_option("--tlscacert", connect.tls_ca, "CA certificate for tcp:// daemons");
   app.add_option("--tlscert", connect.tls_cert, "client certificate");
   app.add_option("--tlskey", connect.tls_key, "client key");

@@ -2,11 +2,11 @@
 
 #include <fcntl.h>
 #include <grpcpp/create_channel_posix.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <utility>
@@ -15,12 +15,10 @@
 #include "absl/strings/string_view.h"
 #include "base/status.h"
 #include "base/status_macros.h"
-#include "build/engine.h"
+#include "client/engine_process.h"
 #include "client/tls_reason.h"
 #include "daemon/address.h"
 #include "daemon/config.h"
-#include "daemon/server.h"
-#include "os/mount.h"
 
 namespace cachalot::client {
 
@@ -34,34 +32,19 @@ class RemoteConnection final : public Connection {
  public:
   explicit RemoteConnection(std::shared_ptr<grpc::Channel> channel) : channel_(std::move(channel)) {}
   std::shared_ptr<grpc::Channel> channel() override { return channel_; }
-  bool embedded() const override { return false; }
 
  private:
   std::shared_ptr<grpc::Channel> channel_;
 };
 
-class EmbeddedConnection final : public Connection {
+class EngineConnection final : public Connection {
  public:
-  absl::Status Start(const build::Config& config) {
-    RETURN_IF_ERROR(os::EnterPrivateMountNamespace());
-    ASSIGN_OR_RETURN(engine_, build::Engine::Open(config));
-    ASSIGN_OR_RETURN(server_, daemon::Server::Start({}, *engine_));
-    return absl::OkStatus();
-  }
-  ~EmbeddedConnection() override {
-    channel_.reset();
-    if (server_ != nullptr) {
-      server_->Shutdown();
-    }
-  }
-  void Use(std::shared_ptr<grpc::Channel> channel) { channel_ = std::move(channel); }
-  daemon::Server& server() { return *server_; }
+  EngineConnection(std::unique_ptr<EngineProcess> process, std::shared_ptr<grpc::Channel> channel)
+      : process_(std::move(process)), channel_(std::move(channel)) {}
   std::shared_ptr<grpc::Channel> channel() override { return channel_; }
-  bool embedded() const override { return true; }
 
  private:
-  std::unique_ptr<build::Engine> engine_;
-  std::unique_ptr<daemon::Server> server_;
+  std::unique_ptr<EngineProcess> process_;  // goes after the channel
   std::shared_ptr<grpc::Channel> channel_;
 };
 
@@ -125,26 +108,20 @@ absl::StatusOr<std::unique_ptr<Connection>> Dial(const std::string& text, const 
   return std::make_unique<RemoteConnection>(ChannelOver(*std::move(socket)));
 }
 
-absl::StatusOr<std::unique_ptr<Connection>> Embed(const std::string& root) {
+absl::StatusOr<std::unique_ptr<Connection>> ConnectToEngine(const std::string& root, int stop_fd) {
   if (geteuid() != 0) {
-    return absl::PermissionDeniedError("an engine in this process needs root; other users name a daemon with --addr or BUILDKIT_HOST");
+    return absl::PermissionDeniedError("an engine without a daemon needs root; other users name a daemon with --addr or BUILDKIT_HOST");
   }
   daemon::Settings settings;
   settings.root = root;
   RETURN_IF_ERROR(daemon::LoadConfig(daemon::kDefaultConfigFile, settings));
-  if (!root.empty()) settings.root = root;
-  // Whoever runs the engine in his own process and allows something has allowed it on both sides.
+  if (!root.empty()) settings.root = std::filesystem::absolute(root);
+  // Whoever runs the engine as himself and allows something has allowed it on both sides; nobody else can join it.
   settings.entitlements = {"network.host", "security.insecure"};
   RETURN_IF_ERROR(daemon::FinishSettings(daemon::kDefaultRoot, daemon::kDefaultAddress, settings));
-  auto connection = std::make_unique<EmbeddedConnection>();
-  RETURN_IF_ERROR(connection->Start(settings.engine));
-  int ends[2];
-  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
-    return ErrnoError("socketpair");
-  }
-  connection->server().Serve(UniqueFd(ends[0]));
-  connection->Use(ChannelOver(UniqueFd(ends[1])));
-  return connection;
+  ASSIGN_OR_RETURN(std::unique_ptr<EngineProcess> process, EngineProcess::Find(settings.engine, stop_fd));
+  UniqueFd connection = process->TakeConnection();
+  return std::make_unique<EngineConnection>(std::move(process), ChannelOver(std::move(connection)));
 }
 
 }  // namespace
@@ -163,7 +140,7 @@ absl::StatusOr<std::unique_ptr<Connection>> Connect(const ConnectOptions& option
       return listening;
     }
   }
-  return Embed(root);
+  return ConnectToEngine(root, options.stop_fd);
 }
 
 }  // namespace cachalot::client

@@ -1,4 +1,4 @@
-// The way to a daemon: one that listens, or the same services over an engine in this process.
+// The way to a daemon: one that listens, or the same services by the engine of a state directory.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
@@ -12,20 +12,19 @@
 namespace cachalot::client {
 
 struct ConnectOptions {
-  std::string address;  // unix:// or tcp://; empty: $BUILDKIT_HOST, the default socket if a daemon listens there, else embedded
-  std::string root;     // of the embedded engine; empty: $CACHALOT_ROOT or the default
+  std::string address;  // unix:// or tcp://; empty: $BUILDKIT_HOST, the default socket if a daemon listens there, else the root's engine
+  std::string root;     // state directory; empty: $CACHALOT_ROOT or the default
   std::string tls_ca, tls_cert, tls_key, tls_server_name;  // for tcp://
+  int stop_fd = -1;                                        // readable when the user wants no connection any more
 };
 
 class Connection {
  public:
-  virtual ~Connection() = default;  // stops an embedded engine
+  virtual ~Connection() = default;  // waits for the end of an engine that nobody else uses
   virtual std::shared_ptr<grpc::Channel> channel() = 0;
-  // Whether the engine runs in this process.
-  virtual bool embedded() const = 0;
 };
 
-// Call before any other thread starts: an embedded engine moves the process into a mount namespace of its own.
+// Call before any other thread starts: an engine is forked off.
 absl::StatusOr<std::unique_ptr<Connection>> Connect(const ConnectOptions& options);
 
 }  // namespace cachalot::client

@@ -105,6 +105,7 @@ class FakeEngine final : public build::Engine {
   snapshot::Snapshots& snapshots() override { std::abort(); }
   store::BlobStore& blobs() override { return *blobs_; }
   store::BuildRecords& build_records() override { return records_; }
+  store::Database& database() { return *database_; }
 
   absl::StatusOr<build::BuildResponse> Build(const build::BuildRequest& request, const CancelToken& cancel) override {
     requests.Lock()->push_back(request);
@@ -131,6 +132,7 @@ class FakeEngine final : public build::Engine {
     return gateway;
   }
   void ServeFrontendsWith(build::FrontendServer* server) override { frontends = server; }
+  UniqueFd TakeListener() override { return std::move(listener); }
   build::WorkerInfo worker() override { return {"worker-id", {{"org.mobyproject.buildkit.worker.executor", "oci"}}, {oci::HostPlatform()}, {}, {}}; }
   absl::StatusOr<std::vector<snapshot::UsageRecord>> DiskUsage(const std::vector<std::string>&) override { return usage; }
   absl::Status Prune(const snapshot::PrunePolicy&, const std::function<void(const snapshot::UsageRecord&)>& on_deleted) override {
@@ -140,6 +142,7 @@ class FakeEngine final : public build::Engine {
 
   build::BuildResponse response;
   build::FrontendServer* frontends = nullptr;
+  UniqueFd listener;
   absl::Status failure = absl::UnknownError("failed");
   std::vector<build::ProgressBatch> progress;
   std::vector<snapshot::UsageRecord> usage;

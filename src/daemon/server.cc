@@ -82,11 +82,14 @@ class GrpcServer final : public Server {
       if (!listener.tls) return Serve(std::move(connection));
       tls_->Serve(std::move(connection), [this](UniqueFd plain) { Serve(std::move(plain)); });
     });
+    leases_.emplace(engine_.TakeListener(), [this](UniqueFd connection) { Serve(std::move(connection)); });
     for (const std::string& address : options.addresses) {
       LogInfo("running server on ", address);
     }
     return absl::OkStatus();
   }
+
+  Leases& leases() override { return *leases_; }
 
   void Serve(UniqueFd connection) override {
     if (absl::Status status = ServeConnection(*server_, std::move(connection)); !status.ok()) LogWarning(status.message());
@@ -96,6 +99,7 @@ class GrpcServer final : public Server {
     std::call_once(shut_down_, [this] {
       for (const std::string& path : socket_paths_) unlink(path.c_str());
       acceptor_.reset();
+      leases_.reset();
       stop_.Cancel(absl::UnavailableError("the daemon is stopping"));
       if (server_ != nullptr) {
         server_->Shutdown(std::chrono::system_clock::now() + kPatience);
@@ -140,6 +144,7 @@ class GrpcServer final : public Server {
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<TlsTerminator> tls_;  // or null
   std::optional<Acceptor> acceptor_;
+  std::optional<Leases> leases_;
   std::vector<std::string> socket_paths_;  // ours to remove
   std::once_flag shut_down_;
 };

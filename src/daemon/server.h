@@ -10,6 +10,7 @@
 #include "base/unique_fd.h"
 #include "build/engine.h"
 #include "daemon/history.h"
+#include "daemon/leases.h"
 #include "daemon/trace_collector.h"
 
 namespace cachalot::daemon {
@@ -30,6 +31,8 @@ class Server {
   virtual ~Server() = default;  // Shutdown, if that was not called
   // Serves one more connection: a connected stream socket.
   virtual void Serve(UniqueFd connection) = 0;
+  // Of clients that come by the engine's state directory. Until Shutdown.
+  virtual Leases& leases() = 0;
   // Takes no more connections, cancels running calls, and waits for them.
   virtual void Shutdown() = 0;
 };
