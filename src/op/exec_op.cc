@@ -1,6 +1,9 @@
 #include "op/exec_op.h"
 
+#include <sys/statvfs.h>
+
 #include <algorithm>
+#include <cstdint>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -22,6 +25,8 @@
 
 namespace cachalot::op {
 namespace {
+
+constexpr std::uint64_t kFull = 1 << 20;  // free bytes
 
 void AddProxy(const llb::ProxyEnv& proxy, std::vector<std::string>& env) {
   const std::pair<const char*, const std::string*> variables[] = {{"HTTP_PROXY", &proxy.http_proxy},
@@ -47,6 +52,16 @@ std::vector<solver::ResultPtr> InputsOfMounts(const llb::ExecOp& op, const std::
     results.push_back(has_input ? inputs[mount.input] : nullptr);
   }
   return results;
+}
+
+bool IsFull(const std::string& directory) {
+  struct statvfs disk;
+  return ::statvfs(directory.c_str(), &disk) == 0 && disk.f_bavail * disk.f_frsize < kFull;
+}
+
+// A step need not say why it failed, and never says which disk it means.
+std::string FullDiskNote(const std::string& directory) {
+  return IsFull(directory) ? absl::StrCat(" (no space is left on the file system of ", directory, ")") : "";
 }
 
 }  // namespace
@@ -206,8 +221,8 @@ absl::Status ExecOperation::RunProcess(const ExecMounts& mounts, const solver::O
   if (exit.ok() && Succeeded(*exit)) return absl::OkStatus();
   const std::string what = absl::StrCat("process ", GoQuote(absl::StrJoin(op_.meta.args, " ")), " did not complete successfully");
   if (!exit.ok()) return Annotate(exit.status(), what);
-  absl::Status failure =
-      absl::UnknownError(absl::StrCat(what, ": ", exit->oom_killed ? "cannot allocate memory" : absl::StrCat("exit code: ", exit->code)));
+  absl::Status failure = absl::UnknownError(absl::StrCat(
+      what, ": ", exit->oom_killed ? "cannot allocate memory" : absl::StrCat("exit code: ", exit->code), FullDiskNote(environment_->parts.work_dir)));
   SetNumber(failure, kExitCodePayload, exit->code);
   return failure;
 }
@@ -220,6 +235,7 @@ absl::StatusOr<std::vector<solver::ResultPtr>> ExecOperation::Run(const std::vec
   if (status.ok()) status = RunProcess(mounts, context);
   if (status.ok()) return mounts.CommitOutputs();
   if (environment_->kept_trees == nullptr || context.cancel.cancelled()) return status;
+  if (IsFull(environment_->parts.work_dir)) return status;  // what the step has written would keep others from working
   const std::vector<solver::ResultPtr> used = InputsOfMounts(op_, inputs);
   std::vector<solver::ResultPtr> left = mounts.CommitAll();
   for (std::size_t i = 0; i < left.size(); ++i) {
