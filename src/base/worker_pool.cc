@@ -3,13 +3,16 @@
 #include <pthread.h>
 
 #include <chrono>
+#include <system_error>
 #include <utility>
 
 namespace cachalot {
 
 namespace {
 constexpr std::chrono::seconds kIdleLifetime(1);
-}
+
+thread_local WorkerPool* pool_of_thread = nullptr;
+}  // namespace
 
 WorkerPool::WorkerPool(const char* name, int max_threads) : name_(name), max_threads_(max_threads) {}
 
@@ -23,18 +26,40 @@ WorkerPool::~WorkerPool() {
 void WorkerPool::Run(std::function<void()> work) {
   std::lock_guard lock(mutex_);
   queue_.push_back(std::move(work));
-  if (idle_ >= static_cast<int>(queue_.size()) || threads_ >= max_threads_) {
-    wake_.notify_one();
-    return;
-  }
+  wake_.notify_one();
+  StartThread();
+}
+
+void WorkerPool::StartThread() {
+  if (idle_ >= static_cast<int>(queue_.size()) || threads_ - waiting_ >= max_threads_) return;
   ++threads_;
-  std::thread([this] { Loop(); }).detach();
+  try {
+    std::thread([this] { Loop(); }).detach();
+  } catch (const std::system_error&) {
+    // The system has no more: the threads that are there take the work.
+    if (--threads_ == 0) throw;
+  }
+}
+
+WorkerPool::Waiting::Waiting() : pool_(std::exchange(pool_of_thread, nullptr)) {
+  if (pool_ == nullptr) return;
+  std::lock_guard lock(pool_->mutex_);
+  ++pool_->waiting_;
+  pool_->StartThread();
+}
+
+WorkerPool::Waiting::~Waiting() {
+  if (pool_ == nullptr) return;
+  pool_of_thread = pool_;
+  std::lock_guard lock(pool_->mutex_);
+  --pool_->waiting_;
 }
 
 void WorkerPool::Loop() {
   pthread_setname_np(pthread_self(), name_);
+  pool_of_thread = this;
   std::unique_lock lock(mutex_);
-  while (true) {
+  while (threads_ - waiting_ <= max_threads_) {
     ++idle_;
     const bool woken = wake_.wait_for(lock, kIdleLifetime, [this] { return stopping_ || !queue_.empty(); });
     --idle_;

@@ -22,8 +22,21 @@ class WorkerPool {
   // Queues `work`. Never blocks.
   void Run(std::function<void()> work);
 
+  // While one lives, the calling thread waits for other work: if it is a pool's, that runs another thread in its place. Nested ones are
+  // one.
+  class Waiting {
+   public:
+    Waiting();
+    ~Waiting();
+    Waiting(const Waiting&) = delete;
+
+   private:
+    WorkerPool* const pool_;
+  };
+
  private:
   void Loop();
+  void StartThread();  // with the lock held, when one is wanted and allowed
 
   const char* const name_;
   const int max_threads_;
@@ -33,6 +46,7 @@ class WorkerPool {
   std::deque<std::function<void()>> queue_;
   int threads_ = 0;
   int idle_ = 0;
+  int waiting_ = 0;  // of the threads: they do not count against the bound
   bool stopping_ = false;
 };
 

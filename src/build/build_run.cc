@@ -9,6 +9,7 @@
 #include "base/random_id.h"
 #include "base/status.h"
 #include "base/status_macros.h"
+#include "base/worker_pool.h"
 #include "build/bridge.h"
 #include "build/cache_exports.h"
 #include "build/export_source.h"
@@ -28,7 +29,8 @@ namespace cachalot::build {
 namespace {
 
 constexpr absl::Duration kSessionPatience = absl::Seconds(5);
-constexpr int kClosed = -1;  // for nested solves: none may begin any more
+constexpr int kClosed = -1;       // for nested solves: none may begin any more
+constexpr int kMaxNested = 4096;  // each has a thread that waits for it
 
 // What BuildKit has, so that a typing error can be told from what is missing here.
 bool IsCacheType(const std::string& type) {
@@ -66,9 +68,13 @@ absl::StatusOr<T> Nested(Guarded<int>& nested, const Work& work) {
   {
     auto count = nested.Lock();
     if (*count == kClosed) return absl::CancelledError("the build has ended");
+    if (*count == kMaxNested) return absl::ResourceExhaustedError(absl::StrCat("more than ", kMaxNested, " nested solves at once"));
     ++*count;
   }
-  absl::StatusOr<T> result = work();
+  absl::StatusOr<T> result = [&] {
+    const WorkerPool::Waiting waiting;
+    return work();
+  }();
   --*nested.Lock();
   nested.NotifyAll();
   return result;
