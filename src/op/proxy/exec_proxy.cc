@@ -4,9 +4,12 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
 #include <optional>
 #include <utility>
 
@@ -25,11 +28,31 @@
 namespace cachalot::op {
 namespace {
 
-constexpr int kMaxConnections = 128;
+constexpr int kMaxConnections = 128;  // of one step; more wait in the backlog
 constexpr int kBacklog = 128;
+constexpr int kShareOfDescriptors = 8;  // all steps together use a connection, and one onwards, for each of so many descriptors
+constexpr int kRetryMs = 100;           // while other steps have all connections
 constexpr std::size_t kMaxChunkedBody = 64 << 20;
 constexpr std::size_t kMaxChunkLine = 4096;
 constexpr char kUnfinished[] = "body_read_failed";
+
+// The connections of all steps. The process needs its descriptors for more.
+class ConnectionCount {
+ public:
+  bool HasRoom() const {
+    struct rlimit limit;
+    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return true;
+    return count_ < std::max<std::int64_t>(1, static_cast<std::int64_t>(limit.rlim_cur) / kShareOfDescriptors);
+  }
+  void Add(int change) { count_ += change; }
+
+ private:
+  std::atomic<std::int64_t> count_ = 0;
+};
+ConnectionCount& AllConnections() {
+  static ConnectionCount count;
+  return count;
+}
 
 // Headers that concern one connection alone.
 bool IsHopHeader(absl::string_view name) {
@@ -254,12 +277,20 @@ std::vector<std::string> ExecProxy::env() const {
 
 void ExecProxy::AcceptLoop() {
   while (true) {
-    struct pollfd events[2] = {{listener_.get(), POLLIN, 0}, {wake_.get(), POLLIN, 0}};
-    if (::poll(events, 2, -1) < 0 && errno != EINTR) return;
-    if (events[1].revents != 0) return;
+    const bool own_room = connections_.Lock()->size() < kMaxConnections, room = AllConnections().HasRoom();
+    // The end of one of our connections wakes us as well.
+    struct pollfd events[2] = {{own_room && room ? listener_.get() : -1, POLLIN, 0}, {wake_.get(), POLLIN, 0}};
+    if (::poll(events, 2, room ? -1 : kRetryMs) < 0 && errno != EINTR) return;
+    if (stop_.token().cancelled()) return;
+    std::uint64_t ended;
+    if (events[1].revents != 0) (void)!::read(wake_.get(), &ended, sizeof ended);
     if (events[0].revents == 0) continue;
     const int fd = ::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC);
-    if (fd < 0) continue;
+    if (fd < 0) {
+      if (errno == EMFILE || errno == ENFILE) ::poll(&events[1], 1, kRetryMs);  // accepting again at once would spin
+      continue;
+    }
+    AllConnections().Add(1);
     connections_.Lock()->insert(fd);
     workers_->Run([this, fd] { Serve(fd); });
   }
@@ -271,9 +302,14 @@ void ExecProxy::Serve(int fd) {
     // What goes wrong with a connection is the client's to see.
     if (!stop_.token().cancelled()) (void)ServeRequests(client);
   }
-  auto connections = connections_.Lock();
-  connections->erase(fd);
-  ::close(fd);
+  {
+    auto connections = connections_.Lock();
+    connections->erase(fd);
+    ::close(fd);
+  }
+  AllConnections().Add(-1);
+  const std::uint64_t one = 1;
+  (void)!::write(wake_.get(), &one, sizeof one);
 }
 
 absl::Status ExecProxy::ServeRequests(ClientStream& client) {

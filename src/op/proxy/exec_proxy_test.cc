@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <thread>
+
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "oci/digest.h"
@@ -233,6 +235,25 @@ TEST(AddedCertificateTest, Ghsa2f5p_x9ph_g97x) {
     EXPECT_EQ(*os::ReadFile(outside + "/cert.pem", 1000), with) << trick;
     EXPECT_EQ(os::ListDirectory(outside)->size(), 1u) << trick;
   }
+}
+
+std::size_t OpenDescriptors() { return os::ListDirectory("/proc/self/fd")->size(); }
+
+// A step holds more connections than it may: the process keeps its descriptors, and who waits is served when others end.
+TEST_F(ExecProxyTest, ConnectionsAreBounded) {
+  const std::size_t before = OpenDescriptors();
+  std::vector<UniqueFd> clients;
+  for (int i = 0; i < 220; ++i) clients.push_back(Connect());
+  const auto served = [&] { return OpenDescriptors() - before - clients.size(); };
+  while (served() < 100) std::this_thread::yield();
+  for (int i = 0; i < 1000; ++i) {
+    std::this_thread::yield();
+    ASSERT_LE(served(), 128U + 8U);
+  }
+  const UniqueFd last = std::move(clients.back());
+  clients.clear();
+  ASSERT_TRUE(os::WriteAll(last.get(), absl::StrCat("GET ", server_.url(), "/last HTTP/1.0\r\n\r\n"), "request").ok());
+  EXPECT_THAT(os::ReadAll(last.get(), 1 << 20, "answer").value_or("(broken)"), EndsWith("GET /last "));
 }
 
 }  // namespace
