@@ -4,6 +4,7 @@
 #include <chrono>
 #include <utility>
 
+#include "absl/time/time.h"
 #include "base/status_macros.h"
 
 namespace cachalot::build {
@@ -13,6 +14,7 @@ namespace {
 constexpr std::chrono::milliseconds kGather(10);
 constexpr std::size_t kMaxEvents = 2000;
 constexpr std::size_t kMaxLogBytes = 1 << 20;
+constexpr std::size_t kSmallLog = 4096;
 
 template <typename Event>
 void Move(const std::vector<Event>& from, std::size_t& seen, std::vector<Event>& to) {
@@ -37,10 +39,26 @@ void ProgressLog::OnVertex(solver::VertexEvent event) {
   Add([&](State& state) { state.events.vertexes.push_back(std::move(event)); });
 }
 void ProgressLog::OnStatus(solver::StatusEvent event) {
-  Add([&](State& state) { state.events.statuses.push_back(std::move(event)); });
+  Add([&](State& state) {
+    std::int64_t& number = state.latest[{event.vertex, event.id}];
+    state.statuses.erase(number);
+    number = ++state.last_status;
+    state.statuses.emplace(number, std::move(event));
+  });
 }
 void ProgressLog::OnLog(solver::LogEvent event) {
-  Add([&](State& state) { state.events.logs.push_back(std::move(event)); });
+  Add([&](State& state) {
+    std::vector<solver::LogEvent>& logs = state.events.logs;
+    if (logs.size() > state.taken_logs) {
+      solver::LogEvent& last = logs.back();
+      const bool same = last.vertex == event.vertex && last.stream == event.stream;
+      if (same && last.data.size() + event.data.size() <= kSmallLog && event.timestamp - last.timestamp < absl::FromChrono(kGather)) {
+        last.data += event.data;
+        return;
+      }
+    }
+    logs.push_back(std::move(event));
+  });
 }
 void ProgressLog::OnWarning(solver::WarningEvent event) {
   Add([&](State& state) { state.events.warnings.push_back(std::move(event)); });
@@ -51,20 +69,24 @@ void ProgressLog::Finish() {
 
 bool ProgressLog::HasNews(const State& state, const Position& seen) {
   const ProgressBatch& events = state.events;
-  return events.vertexes.size() > seen.vertexes || events.statuses.size() > seen.statuses || events.logs.size() > seen.logs ||
+  return events.vertexes.size() > seen.vertexes || state.last_status > seen.status || events.logs.size() > seen.logs ||
          events.warnings.size() > seen.warnings;
 }
 
-ProgressBatch ProgressLog::TakeNews(const State& state, Position& seen) {
+ProgressBatch ProgressLog::TakeNews(State& state, Position& seen) {
   ProgressBatch batch;
   Move(state.events.vertexes, seen.vertexes, batch.vertexes);
-  Move(state.events.statuses, seen.statuses, batch.statuses);
+  for (auto status = state.statuses.upper_bound(seen.status); status != state.statuses.end() && batch.statuses.size() < kMaxEvents; ++status) {
+    batch.statuses.push_back(status->second);
+    seen.status = status->first;
+  }
   Move(state.events.warnings, seen.warnings, batch.warnings);
   std::size_t bytes = 0;
   while (seen.logs < state.events.logs.size() && bytes < kMaxLogBytes) {
     batch.logs.push_back(state.events.logs[seen.logs++]);
     bytes += batch.logs.back().data.size();
   }
+  state.taken_logs = std::max(state.taken_logs, seen.logs);
   return batch;
 }
 
