@@ -99,9 +99,10 @@ void History::Completed(const std::string& ref, BuildRecording& recording, const
       build.span, build.parent_id,
       {ref, record.frontend(), DecodeTime(record.createdat()), DecodeTime(record.completedat()), std::string(result.status().message())}, vertices));
   {
+    std::lock_guard order(records_mutex_);
+    status.Update(records_.Save(record));
     auto state = state_.Lock();
     state->active.erase(ref);
-    status.Update(records_.Save(record));
     state->gathering[ref] = {ref, build.span.trace_id, std::chrono::steady_clock::now() + kTracePatience};
     Publish(*state, control::COMPLETE, record);
   }
@@ -124,12 +125,15 @@ absl::StatusOr<std::vector<control::BuildHistoryEvent>> History::Known(const con
   std::vector<control::BuildHistoryEvent> events;
   std::vector<Record> ended;
   {
-    auto state = state_.Lock();
-    next_event = state->next_event;
-    for (const auto& [ref, build] : state->active) {
-      if (Wanted(request, ref)) events.push_back(EventOf(control::STARTED, build.record));
+    // Records change within this lock alone, and are told of within it: an event that comes after these is not in them.
+    std::lock_guard order(records_mutex_);
+    {
+      auto state = state_.Lock();
+      next_event = state->next_event;
+      for (const auto& [ref, build] : state->active) {
+        if (Wanted(request, ref)) events.push_back(EventOf(control::STARTED, build.record));
+      }
     }
-    // Within the lock: an event that comes after these is not in them.
     if (!request.activeonly() && request.ref().empty()) {
       ASSIGN_OR_RETURN(ended, records_.All());
     } else if (!request.activeonly()) {
@@ -177,23 +181,23 @@ absl::Status History::Listen(const control::BuildHistoryRequest& request, const 
 }
 
 absl::Status History::Change(const std::string& ref, const std::function<void(Record&)>& change) {
-  auto state = state_.Lock();
+  std::lock_guard order(records_mutex_);
   ASSIGN_OR_RETURN(std::optional<Record> record, records_.Find(ref));
   if (!record.has_value()) return absl::NotFoundError(absl::StrCat("no build record ", ref));
   change(*record);
   record->set_generation(record->generation() + 1);
   RETURN_IF_ERROR(records_.Save(*record));
-  Publish(*state, control::COMPLETE, *record);
+  Publish(*state_.Lock(), control::COMPLETE, *record);
   return absl::OkStatus();
 }
 
 absl::Status History::Delete(const std::string& ref) {
-  auto state = state_.Lock();
+  std::lock_guard order(records_mutex_);
   ASSIGN_OR_RETURN(const bool deleted, records_.Delete(ref));
   if (!deleted) return absl::NotFoundError(absl::StrCat("no build record ", ref));
   Record gone;
   gone.set_ref(ref);
-  Publish(*state, control::DELETED, gone);
+  Publish(*state_.Lock(), control::DELETED, gone);
   return absl::OkStatus();
 }
 

@@ -6,6 +6,7 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
@@ -87,8 +88,9 @@ class History {
   trace::Recorder& traces_;
   Clock& clock_;
   const HistoryLimits limits_;
+  std::mutex records_mutex_;  // taken before the state's: records change in the order in which they are told of
   HistoryRecords records_;
-  Guarded<State> state_;
+  Guarded<State> state_;  // never locked during I/O: builds begin meanwhile
   std::thread trace_saver_;
 };
 

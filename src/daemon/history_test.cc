@@ -1,6 +1,7 @@
 #include "daemon/history.h"
 
 #include <future>
+#include <thread>
 
 #include "daemon/fake_engine_testing.h"
 #include "daemon/timestamps.h"
@@ -219,6 +220,35 @@ TEST_F(HistoryTest, ListenersSeeWhatHappens) {
   ASSERT_TRUE(Update("r2", [](auto& request) { request.set_delete_(true); }).ok());
   EXPECT_TRUE(absl::IsCancelled(listener.get()));
   EXPECT_THAT(seen, testing::IsSupersetOf({"COMPLETE r1", "STARTED r2", "COMPLETE r2", "DELETED r2"}));
+}
+
+// The database is held by a long write; somebody changes a record, and waits for it.
+TEST_F(HistoryTest, BuildsBeginWhileRecordsAreWritten) {
+  Build("a");
+  std::promise<void> entered, leave;
+  std::thread writer([&] {
+    EXPECT_TRUE(engine_.database()
+                    .Write([&](store::Connection&) {
+                      entered.set_value();
+                      leave.get_future().wait();
+                      return absl::OkStatus();
+                    })
+                    .ok());
+  });
+  entered.get_future().wait();
+  std::thread changer([&] { EXPECT_TRUE(Update("a", [](control::UpdateBuildHistoryRequest& r) { r.set_pinned(true); }).ok()); });
+  auto begun = std::async(std::launch::async, [&] {
+    for (int i = 0; i < 5000; ++i) {
+      build::BuildRequest request;
+      request.ref = std::to_string(i);
+      EXPECT_TRUE(history_->Started(request, std::nullopt));
+    }
+  });
+  EXPECT_EQ(begun.wait_for(std::chrono::seconds(20)), std::future_status::ready) << "builds wait for the database";
+  leave.set_value();
+  writer.join();
+  changer.join();
+  EXPECT_TRUE(Record("a").pinned());
 }
 
 }  // namespace
