@@ -38,7 +38,8 @@ class LeasesTest : public testing::Test {
     auto [ours, theirs] = Pair();
     absl::StatusOr<UniqueFd> lease = TakeLease(*std::move(owner), std::move(theirs), -1);
     char byte = 0;
-    if (lease.ok()) EXPECT_EQ(::recv(ours.get(), &byte, 1, 0), 1);
+    if (!lease.ok()) return lease;
+    EXPECT_EQ(::recv(ours.get(), &byte, 1, 0), 1);
     return lease;
   }
   UniqueFd First() {
@@ -79,10 +80,12 @@ TEST_F(LeasesTest, TheEngineStaysForTheLast) {
     std::swap(clients[random() % clients.size()], clients.back());
     UniqueFd gone = std::move(clients.back());
     clients.pop_back();
-    if (random() % 2 == 0) EXPECT_FALSE(EndLease(std::move(gone))) << "others remain";
+    if (random() % 2 == 0) {
+      EXPECT_FALSE(EndLease(std::move(gone))) << "others remain";
+    }
     EXPECT_NE(last.wait_for(std::chrono::seconds(0)), std::future_status::ready);
   }
-  while (clients.size() > 1) clients.pop_back();
+  for (; clients.size() > 1; clients.pop_back()) EXPECT_FALSE(EndLease(std::move(clients.back())));
   // The last one waits for the end of the process: here for as long as its socket is open.
   ::shutdown(clients.back().get(), SHUT_WR);
   last.wait();

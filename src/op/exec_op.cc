@@ -220,7 +220,7 @@ absl::Status ExecOperation::RunProcess(const ExecMounts& mounts, const solver::O
   RETURN_IF_ERROR(context.cancel.status());
   if (exit.ok() && Succeeded(*exit)) return absl::OkStatus();
   const std::string what = absl::StrCat("process ", GoQuote(absl::StrJoin(op_.meta.args, " ")), " did not complete successfully");
-  if (!exit.ok()) return Annotate(exit.status(), what);
+  if (!exit.ok()) return Annotate(exit.status(), absl::StrCat(what, FullDiskNote(environment_->parts.work_dir)));
   absl::Status failure = absl::UnknownError(absl::StrCat(
       what, ": ", exit->oom_killed ? "cannot allocate memory" : absl::StrCat("exit code: ", exit->code), FullDiskNote(environment_->parts.work_dir)));
   SetNumber(failure, kExitCodePayload, exit->code);

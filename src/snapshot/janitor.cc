@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <future>
 #include <mutex>
 #include <utility>
 
@@ -112,6 +113,12 @@ bool LocalSnapshots::ShortOfSpace() const {
 
 void LocalSnapshots::EmptyTrash(bool whole) {
   std::lock_guard lock(trash_mutex_);
+  if (whole) {
+    // Files stay on the disk while they are in a mounted tree.
+    std::promise<void> unmounted;
+    unmounts_.Run([&] { unmounted.set_value(); });
+    unmounted.get_future().wait();
+  }
   const std::string trash = absl::StrCat(root_, "/snapshots/trash");
   const auto entries = os::ListDirectory(trash);
   if (!entries.ok()) return;

@@ -22,6 +22,7 @@
 #include "snapshot/snapshots_testing.h"
 #include "store/build_records.h"
 #include "store/cache_index.h"
+#include "store/durability.h"
 #include "store/local_blobs.h"
 
 namespace cachalot::faults {

@@ -5,12 +5,12 @@
 need_root
 busybox_context "$work/context"
 base=$(cat "$work/context/Dockerfile")
-trap 'stop_daemon; umount -l "$work"/disk.* 2>/dev/null; clean_up' EXIT
+trap 'code=$?; set +e; stop_daemon || code=1; umount -l "$work"/disk.* 2>/dev/null; (exit $code); clean_up' EXIT
 
 # As users of quotas are: what is reserved for root is not for them.
-ordinary() { setpriv --bounding-set -sys_resource --inh-caps -sys_resource "$@"; }
-alone() { ordinary "$CACHALOT_BIN/cachalot" --root "$disk/root" "$@"; }
-served() { ordinary "$CACHALOT_BIN/cachalot" --addr "unix://$socket" "$@"; }
+ordinary="setpriv --bounding-set -sys_resource --inh-caps -sys_resource"
+alone() { $ordinary "$CACHALOT_BIN/cachalot" --root "$disk/root" "$@"; }
+served() { $ordinary "$CACHALOT_BIN/cachalot" --addr "unix://$socket" "$@"; }
 dockerfile() { printf '%s\nFROM busybox\n%s\n' "$base" "$1" > "$work/context/Dockerfile"; }
 
 # fails NAME DOCKERFILE-TAIL: a build that must run out of space; its report is in $work/NAME.log.
@@ -18,9 +18,9 @@ fails() {
   dockerfile "$2"
   ! $engine build --progress plain "$work/context" >"$work/$1.log" 2>&1 || fail "$1: the build should have failed"
 }
-# works WHAT: a small build, with the right result.
+# works WHAT [STEP]: a build with the right result.
 works() {
-  dockerfile "RUN echo $1 > /result"
+  dockerfile "${2:-}"$'\n'"RUN echo $1 > /result"
   $engine build --progress plain --output "$work/out" "$work/context" >"$work/works.log" 2>&1 || { cat "$work/works.log"; fail "the build $1"; }
   [ "$(cat "$work/out/result")" = "$1" ] || fail "a wrong result $1"
 }
@@ -29,7 +29,7 @@ fill() { cat /dev/zero > "$disk/filler" 2>/dev/null || true; dd if=/dev/zero of=
 
 # What must hold of `alone` and of `served`, as $engine says.
 check_engine() {
-  works before
+  works before 'RUN dd if=/dev/zero of=/much bs=1M count=12 2>/dev/null'
   fails run 'RUN dd if=/dev/zero of=/big bs=1M count=200'
   expect 'No space left on device' "$work/run.log"
   expect '>>> RUN dd if=/dev/zero' "$work/run.log"
@@ -42,7 +42,7 @@ check_engine() {
   works after-a-copy
   fill
   $engine du >/dev/null || fail "du with no byte left"
-  fails full 'RUN echo x > /x'
+  fails full 'RUN dd if=/dev/zero of=/x bs=1M count=8'
   expect 'no space' "$work/full.log"
   $engine du >/dev/null || fail "du after that"
 }
@@ -57,13 +57,13 @@ prune_full() {
 check_disk() {
   engine=alone check_engine
   engine=alone prune_full
-  ordinary "$CACHALOT_BIN/cachalotd" --root "$disk/root" --addr "unix://$socket" >>"$work/daemon.log" 2>&1 &
+  $ordinary "$CACHALOT_BIN/cachalotd" --root "$disk/root" --addr "unix://$socket" >>"$work/daemon.log" 2>&1 &
   daemon_pid=$!
   until [ -S "$socket" ]; do kill -0 $daemon_pid || fail "the daemon ended"; done
   engine=served check_engine
   stop_daemon || fail "the daemon's stop with no byte left"
   fill
-  ordinary "$CACHALOT_BIN/cachalotd" --root "$disk/root" --addr "unix://$socket" >>"$work/daemon.log" 2>&1 &
+  $ordinary "$CACHALOT_BIN/cachalotd" --root "$disk/root" --addr "unix://$socket" >>"$work/daemon.log" 2>&1 &
   daemon_pid=$!
   until [ -S "$socket" ]; do kill -0 $daemon_pid || fail "the daemon does not start with no byte left"; done
   engine=served prune_full
