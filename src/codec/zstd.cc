@@ -12,6 +12,9 @@ namespace cachalot::codec {
 
 namespace {
 
+// Every worker holds a job's input, which is four windows: up to 16 MiB below level 16, half a gigabyte from 20 on.
+int WorkersFor(int level, int threads) { return level >= 20 ? 1 : std::min(threads, level >= 16 ? 2 : 8); }
+
 class ZstdReader : public Source {
  public:
   explicit ZstdReader(std::unique_ptr<Source> from) : from_(std::move(from)), context_(ZSTD_createDCtx()), input_(kBlockSize) {}
@@ -93,7 +96,8 @@ std::unique_ptr<Source> NewZstdReader(std::unique_ptr<Source> from) { return std
 
 absl::StatusOr<std::unique_ptr<Compressor>> NewZstdWriter(int level, int threads, Sink* to) {
   auto writer = std::make_unique<ZstdWriter>(to);
-  RETURN_IF_ERROR(writer->Configure(level < 0 ? ZSTD_CLEVEL_DEFAULT : std::clamp(level, 1, ZSTD_maxCLevel()), threads));
+  const int own = level < 0 ? ZSTD_CLEVEL_DEFAULT : std::clamp(level, 1, ZSTD_maxCLevel());
+  RETURN_IF_ERROR(writer->Configure(own, WorkersFor(own, threads)));
   return writer;
 }
 
