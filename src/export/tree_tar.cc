@@ -16,6 +16,7 @@
 #include "base/status.h"
 #include "base/status_macros.h"
 #include "os/file.h"
+#include "os/quiet_open.h"
 
 namespace cachalot::exporting {
 namespace {
@@ -111,7 +112,8 @@ class TreeWriter {
   absl::Status AddFile(int path_fd, const codec::TarEntry& entry) {
     RETURN_IF_ERROR(tar_.Add(entry));
     if (entry.size == 0) return absl::OkStatus();
-    ASSIGN_OR_RETURN(UniqueFd fd, os::Open(os::DescriptorPath(path_fd), O_RDONLY));
+    UniqueFd fd = os::OpenQuietly(AT_FDCWD, os::DescriptorPath(path_fd), 0);
+    if (!fd.valid()) return ErrnoError(absl::StrCat("open ", entry.path));
     codec::FdSource source(std::move(fd), entry.path);
     if (buffer_.empty()) buffer_.resize(codec::kBlockSize);
     for (std::int64_t left = entry.size; left > 0;) {

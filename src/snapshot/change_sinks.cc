@@ -13,6 +13,7 @@
 #include "base/status.h"
 #include "base/status_macros.h"
 #include "os/file.h"
+#include "os/quiet_open.h"
 #include "snapshot/apply_layer.h"
 #include "snapshot/file_attributes.h"
 
@@ -40,7 +41,7 @@ std::string InDirectoryOf(const std::string& path, absl::string_view name) {
 }
 
 absl::Status CopyData(int dir_fd, const std::string& name, int target) {
-  const UniqueFd source(::openat(dir_fd, name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+  const UniqueFd source = os::OpenQuietly(dir_fd, name);
   if (!source.valid()) return ErrnoError(absl::StrCat("open ", name));
   while (true) {
     const ssize_t n = ::copy_file_range(source.get(), nullptr, target, nullptr, 1 << 30, 0);
@@ -82,7 +83,7 @@ absl::Status TarChangeSink::OnEntry(const std::string& path, int dir_fd, const s
 }
 
 absl::Status TarChangeSink::WriteData(int dir_fd, const std::string& name, std::int64_t size) {
-  const UniqueFd fd(::openat(dir_fd, name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+  const UniqueFd fd = os::OpenQuietly(dir_fd, name);
   if (!fd.valid()) return ErrnoError(absl::StrCat("open ", name));
   while (size > 0) {
     const ssize_t n = ::read(fd.get(), buffer_.data(), std::min<std::int64_t>(size, buffer_.size()));

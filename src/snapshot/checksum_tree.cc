@@ -28,8 +28,9 @@ namespace {
 constexpr int kHelpers = 3;
 constexpr std::size_t kFilesPerPiece = 64;
 constexpr std::size_t kReadSize = 64 * 1024;
-// A file changed this short before it is read may change again without its times showing it.
-constexpr std::int64_t kRacyNs = 50'000'000;
+// A file changed this short before it is read may change again, or be replaced, without its times showing it: the kernel's clock for files
+// ticks every 10 ms at the slowest.
+constexpr std::int64_t kRacyNs = 20'000'000;
 
 std::int64_t Nanos(std::int64_t seconds, std::int64_t nanoseconds) { return seconds * 1'000'000'000 + nanoseconds; }
 std::int64_t Nanos(const struct statx_timestamp& time) { return Nanos(time.tv_sec, time.tv_nsec); }
@@ -228,13 +229,16 @@ absl::Status ChecksumTree::HashOne(ChecksumNode* node, const std::string& path) 
   }
   timespec now;
   ::clock_gettime(CLOCK_REALTIME, &now);
-  ASSIGN_OR_RETURN(const UniqueFd fd, os::OpenBeneath(root_fd_.get(), path.empty() ? "." : path.substr(1), O_RDONLY | O_NONBLOCK));
-  ASSIGN_OR_RETURN(const auto xattrs, ReadXattrs(fd.get()));
+  const std::string beneath = path.empty() ? "." : path.substr(1);
+  absl::StatusOr<UniqueFd> fd = os::OpenBeneath(root_fd_.get(), beneath, O_RDONLY | O_NONBLOCK | O_NOATIME);  // see os/quiet_open.h
+  if (absl::IsPermissionDenied(fd.status())) fd = os::OpenBeneath(root_fd_.get(), beneath, O_RDONLY | O_NONBLOCK);
+  RETURN_IF_ERROR(fd.status());
+  ASSIGN_OR_RETURN(const auto xattrs, ReadXattrs(fd->get()));
   hash.Update(HeaderText(*node, xattrs));
   if (!node->IsDirectory() && node->identity.size > 0) {
     char buffer[kReadSize];
     while (true) {
-      const ssize_t n = ::read(fd.get(), buffer, sizeof buffer);
+      const ssize_t n = ::read(fd->get(), buffer, sizeof buffer);
       if (n < 0) return ErrnoError(absl::StrCat("read ", path));
       if (n == 0) break;
       hash.Update(absl::string_view(buffer, n));
@@ -242,7 +246,7 @@ absl::Status ChecksumTree::HashOne(ChecksumNode* node, const std::string& path) 
     }
   }
   node->digest = hash.FinishBytes();
-  if (origin_ == Origin::kLayers && node->identity.changed_ns > Nanos(now.tv_sec, now.tv_nsec) - kRacyNs) node->identity.changed_ns = -1;
+  if (node->identity.changed_ns > Nanos(now.tv_sec, now.tv_nsec) - kRacyNs) node->identity.changed_ns = -1;
   return absl::OkStatus();
 }
 

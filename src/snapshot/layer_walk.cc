@@ -16,6 +16,7 @@
 #include "base/status_macros.h"
 #include "base/unique_fd.h"
 #include "os/file.h"
+#include "os/quiet_open.h"
 #include "snapshot/file_attributes.h"
 
 namespace cachalot::snapshot {
@@ -36,8 +37,7 @@ std::string Capability(int dir_fd, const std::string& name) {
 }
 
 absl::StatusOr<bool> SameData(int a_dir, int b_dir, const std::string& name) {
-  const UniqueFd a(::openat(a_dir, name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC)),
-      b(::openat(b_dir, name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+  const UniqueFd a = os::OpenQuietly(a_dir, name), b = os::OpenQuietly(b_dir, name);
   if (!a.valid() || !b.valid()) return ErrnoError(absl::StrCat("open ", name));
   std::vector<char> left(64 * 1024), right(64 * 1024);
   while (true) {

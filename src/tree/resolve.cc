@@ -107,7 +107,7 @@ absl::StatusOr<UniqueFd> OpenRegularFile(int directory, const std::string& name,
   if (!entry.valid()) return ErrnoError(absl::StrCat("open ", path));
   ASSIGN_OR_RETURN(const struct stat st, os::Stat(entry.get()));
   if (!S_ISREG(st.st_mode)) return absl::InvalidArgumentError(absl::StrCat(path, " is not a regular file"));
-  UniqueFd fd(::open(os::DescriptorPath(entry.get()).c_str(), O_RDONLY | O_CLOEXEC));
+  UniqueFd fd = os::OpenQuietly(AT_FDCWD, os::DescriptorPath(entry.get()), 0);
   if (!fd.valid()) return ErrnoError(absl::StrCat("open ", path));
   return fd;
 }

@@ -37,6 +37,7 @@ session::TreeSource SourceFor(const std::string& directory, const RpcStream& str
   source.patterns.follow = session::DecodedList(stream.metadata(), "followpaths");
   // Who owns the working copy must not matter to the build.
   source.anonymous = true;
+  source.marks_changes = true;
   return source;
 }
 

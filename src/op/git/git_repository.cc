@@ -1,5 +1,7 @@
 #include "op/git/git_repository.h"
 
+#include <dirent.h>
+
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -24,6 +26,19 @@ bool NeedsFreshRepository(const absl::Status& status) {
          (absl::StrContains(text, "(unable to update local ref)") || absl::StrContains(text, "refname conflict"));
 }
 
+// The locks of a git that was killed: whoever holds the lease is alone. `deep`: of all directories below, too.
+absl::Status RemoveLocks(const std::string& directory, bool deep) {
+  const absl::StatusOr<std::vector<os::DirectoryEntry>> entries = os::ListDirectory(directory);
+  if (absl::IsNotFound(entries.status())) return absl::OkStatus();
+  RETURN_IF_ERROR(entries.status());
+  for (const os::DirectoryEntry& entry : *entries) {
+    const std::string path = absl::StrCat(directory, "/", entry.name);
+    if (absl::EndsWith(entry.name, ".lock")) RETURN_IF_ERROR(os::RemoveTree(path));
+    if (deep && entry.type == DT_DIR) RETURN_IF_ERROR(RemoveLocks(path, deep));
+  }
+  return absl::OkStatus();
+}
+
 std::string FetchError(const GitIdentifier& id) { return absl::StrCat("failed to fetch remote ", id.Redacted()); }
 
 }  // namespace
@@ -40,6 +55,7 @@ absl::StatusOr<std::unique_ptr<GitRepository>> GitRepository::Fetch(const GitIde
   ASSIGN_OR_RETURN(std::shared_ptr<snapshot::MountedTree> tree, environment.parts.snapshots->MountTree(lease->snapshot(), false));
   std::unique_ptr<GitRepository> repository(new GitRepository(std::move(lease), std::move(tree), git));
   RETURN_IF_ERROR(repository->Initialize(id, sha256, false));
+  for (const char* place : {"", "/refs", "/objects/info"}) RETURN_IF_ERROR(RemoveLocks(repository->directory() + place, *place != 0));
   absl::Status fetched = repository->Update(id, target, fetch_url);
   if (NeedsFreshRepository(fetched)) {
     RETURN_IF_ERROR(repository->Initialize(id, sha256, true));
@@ -72,7 +88,6 @@ absl::Status GitRepository::Update(const GitIdentifier& id, const GitTarget& tar
   // A bundle is worth little without the commit's parents.
   const bool whole = id.checkout_bundle || (by_commit && !id.fetch_by_commit);
   if (IsCommitId(wanted) && HasCommit(wanted) && !(id.checkout_bundle && shallow)) return absl::OkStatus();
-  RETURN_IF_ERROR(os::RemoveTree(directory() + "/shallow.lock"));  // of a git that was killed
   const std::string from = fetch_url.empty() ? "origin" : fetch_url;
   std::vector<std::string> fetch = {"fetch"};
   // Which branch has the commit is not known.

@@ -246,6 +246,16 @@ TEST_F(GitTest, SurvivesTagsThatMoveAndBranchesThatBecomeDirectories) {
   EXPECT_EQ(snapshot::ReadFile(Files(Parse("git://example.com/repo#t"))->path() + "/sub/file"), "two\n");
 }
 
+TEST_F(GitTest, SurvivesAGitThatWasKilled) {
+  const GitIdentifier id = Parse("git://example.com/repo#main");
+  ASSERT_NE(Files(id), nullptr);
+  InRemote("echo two >sub/file && git commit -qam two");
+  const snapshot::SnapshotPtr shared = *snapshots_->FindNamed("git:https://example.com/repo");
+  const auto tree = *snapshots_->MountTree(shared, false);
+  Shell(tree->path(), "touch shallow.lock index.lock HEAD.lock packed-refs.lock config.lock refs/heads/main.lock objects/info/commit-graph.lock");
+  EXPECT_EQ(snapshot::ReadFile(Files(id)->path() + "/sub/file"), "two\n");
+}
+
 TEST_F(GitTest, WritesABundleThatStandsAlone) {
   InRemote("echo two >sub/file && git commit -qam two");
   EXPECT_NE(Files(Parse("git://example.com/repo#main")), nullptr);  // leaves a shallow repository

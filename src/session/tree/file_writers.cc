@@ -36,7 +36,8 @@ absl::Status SetMetadata(int fd, const Stat& stat) {
       (void)fsetxattr(fd, name.c_str(), value.data(), value.size(), 0);  // not every file system has them
     }
   }
-  const timespec times[2] = {TimespecOf(stat.modtime()), TimespecOf(stat.modtime())};
+  const timespec modified = TimespecOf(stat.modtime());
+  const timespec times[2] = {stat.change() == 0 ? modified : KeptMark(stat.change()), modified};
   if (futimens(fd, times) != 0) {
     return ErrnoError(absl::StrCat("set the times of ", stat.path()));
   }

@@ -80,8 +80,9 @@ class Receiver {
     if (stat->path() == kMetadataFile) {
       return absl::OkStatus();
     }
-    RETURN_IF_ERROR(KeepMetadata(*stat));
-    return AddIfWanted(*stat, id);
+    RETURN_IF_ERROR(AddIfWanted(*stat, id));
+    stat->clear_change();  // the list is of what other clients send, too
+    return KeepMetadata(*stat);
   }
 
   absl::Status KeepMetadata(const Stat& stat) {

@@ -122,6 +122,9 @@ class Sender {
   absl::Status SendEntry(std::size_t index, Stat& stat) {
     const TreeSource& source = sources_[index];
     File file{index, stat.path()};
+    if (!source.marks_changes) {
+      stat.clear_change();
+    }
     if (source.anonymous) {
       stat.set_uid(0);
       stat.set_gid(0);
@@ -219,7 +222,10 @@ class Sender {
         RETURN_IF_ERROR(Send(packet));
       }
     } else {
-      const auto fd = os::OpenBeneath(roots_[file.source].get(), file.path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+      constexpr int kFlags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK;
+      const bool own = !sources_[file.source].marks_changes;  // a tree of the daemon's, whose times of access are not for readers
+      auto fd = os::OpenBeneath(roots_[file.source].get(), file.path, kFlags | (own ? O_NOATIME : 0));
+      if (own && !fd.ok()) fd = os::OpenBeneath(roots_[file.source].get(), file.path, kFlags);  // not of this user
       if (absl::IsPermissionDenied(fd.status())) return fd.status();
       // A file that has vanished or turned into something else is sent empty; the next transfer sees it as it is then.
       struct stat st {};

@@ -18,6 +18,7 @@ struct TreeSource {
   TreeFilter::Patterns patterns = {};
   std::string subdirectory = {};                        // "" or one name to put the tree under
   bool anonymous = false;                               // uid and gid travel as 0
+  bool marks_changes = false;                           // marks of files travel, for a receiver that compares
   std::optional<std::int64_t> modification_time = {};   // nanoseconds, for every entry instead of its own
   std::map<std::string, std::string> extra_files = {};  // name -> content, beside the first level
 };

@@ -4,6 +4,7 @@
 #include <linux/limits.h>
 #include <sys/syscall.h>
 #include <sys/xattr.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -24,6 +25,11 @@ constexpr std::pair<mode_t, std::uint32_t> kTypes[] = {{S_IFREG, 0},
                                                        {S_IFIFO, kModeNamedPipe},
                                                        {S_IFSOCK, kModeSocket}};
 constexpr std::pair<mode_t, std::uint32_t> kBits[] = {{S_ISUID, kModeSetuid}, {S_ISGID, kModeSetgid}, {S_ISVTX, kModeSticky}};
+
+// A file may change again within a tick of the kernel's clock for files without its times showing it: 10 ms at the most.
+constexpr std::int64_t kSlowestTickNs = 20'000'000;
+
+std::int64_t NanosOf(const timespec& time) { return std::int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec; }
 
 // The attributes that are compared; a system.posix_acl may be rewritten by the file system.
 bool IsComparedXattr(absl::string_view name) { return IsAcceptedXattr(name) && !absl::StartsWith(name, "system."); }
@@ -89,6 +95,26 @@ timespec TimespecOf(std::int64_t nanoseconds) {
   result.tv_sec = seconds;
   result.tv_nsec = rest;
   return result;
+}
+
+std::uint64_t ChangeMark(const struct stat& st) {
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME, &now);
+  const std::int64_t changed = NanosOf(st.st_ctim), looked = NanosOf(now);
+  std::uint64_t mark = 0;
+  for (const std::uint64_t part : {static_cast<std::uint64_t>(st.st_dev), static_cast<std::uint64_t>(st.st_ino), static_cast<std::uint64_t>(changed),
+                                   static_cast<std::uint64_t>(looked - changed < kSlowestTickNs ? looked : 0)}) {
+    mark = (mark ^ part) * 0x9E3779B97F4A7C15;  // of the golden ratio: spreads what differs in few bits
+    mark ^= mark >> 32;
+  }
+  return mark | 1;
+}
+
+timespec KeptMark(std::uint64_t mark) {
+  timespec time{};
+  time.tv_sec = static_cast<time_t>(mark & 0x7FFFFFFF);  // what every file system can keep
+  time.tv_nsec = static_cast<long>((mark >> 31) % 1'000'000'000);
+  return time;
 }
 
 Xattrs ReadXattrs(int directory, const std::string& name) {

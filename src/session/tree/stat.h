@@ -38,6 +38,12 @@ inline bool HasData(const Stat& stat) { return (stat.mode() & kModeType) == 0; }
 inline std::int64_t ModTimeOf(const struct stat& st) { return std::int64_t{st.st_mtim.tv_sec} * 1'000'000'000 + st.st_mtim.tv_nsec; }
 timespec TimespecOf(std::int64_t nanoseconds);
 
+// The mark of a regular file as it is now (Stat.change): of which file it is and when it last changed in any way. A file that changed just now
+// has a mark that no later look gives again, for the clock of files ticks slowly.
+std::uint64_t ChangeMark(const struct stat& st);
+// Where the receiver keeps a file's mark: its time of access, that nobody reads. It comes and goes with the file.
+timespec KeptMark(std::uint64_t mark);
+
 using Xattrs = google::protobuf::Map<std::string, std::string>;
 // The extended attributes of `name` in `directory` itself; none where they are not supported.
 Xattrs ReadXattrs(int directory, const std::string& name);

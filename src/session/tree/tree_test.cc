@@ -15,6 +15,8 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "fsutil/wire.pb.h"
 #include "os/scratch_testing.h"
 #include "session/rpc/call.h"
@@ -99,6 +101,7 @@ class TreeTest : public testing::Test {
     TreeSource source;
     source.directory = source_;
     source.patterns = std::move(patterns);
+    source.marks_changes = marks_changes_;
     return ReceiveFrom([source](RpcStream& stream) { return SendTrees(stream, {source}); }, options);
   }
   // A sender that says just this and waits for the end.
@@ -134,7 +137,37 @@ class TreeTest : public testing::Test {
 
   os::Scratch scratch_;
   const std::string source_, dest_;
+  bool marks_changes_ = false;
 };
+
+// The size and the time say nothing of these changes; the marks of our own client do.
+TEST_F(TreeTest, MarksShowChangesThatKeepSizeAndTime) {
+  marks_changes_ = true;
+  constexpr std::int64_t kTime = 1'600'000'000'123'456'789;
+  for (const char* name : {"edited", "swapped", "other", "just"}) {
+    Write(source_ + "/" + name, absl::StrCat("first ", name).substr(0, 8));
+    SetTime(source_ + "/" + name, kTime);
+  }
+  ASSERT_TRUE(Sync().ok());
+  while (absl::Now() < absl::TimeFromTimespec(Lstat(source_ + "/just").st_ctim) + absl::Milliseconds(25)) usleep(5'000);
+  EXPECT_EQ(Sync()->files, 4) << "they were looked at too soon after they were made";
+  EXPECT_EQ(Sync()->files, 0);
+  Write(source_ + "/edited", "second e");
+  SetTime(source_ + "/edited", kTime);
+  fs::rename(source_ + "/swapped", source_ + "/tmp");
+  fs::rename(source_ + "/other", source_ + "/swapped");
+  fs::rename(source_ + "/tmp", source_ + "/other");
+  ASSERT_TRUE(Sync().ok());
+  EXPECT_EQ(Listing(dest_), Listing(source_));
+  // Twice within a tick.
+  Write(source_ + "/just", "third ju");
+  SetTime(source_ + "/just", kTime);
+  ASSERT_TRUE(Sync().ok());
+  Write(source_ + "/just", "fourth j");
+  SetTime(source_ + "/just", kTime);
+  ASSERT_TRUE(Sync().ok());
+  EXPECT_EQ(Listing(dest_), Listing(source_));
+}
 
 TEST_F(TreeTest, ColdUnchangedChangedDeleted) {
   Write(source_ + "/a/one", "1");

@@ -32,6 +32,11 @@ bool SameOwnerAndMode(const Stat& stat, const struct stat& old) {
   return stat.mode() == GoMode(old.st_mode) && stat.uid() == old.st_uid && stat.gid() == old.st_gid;
 }
 
+bool HasMark(const struct stat& old, std::uint64_t mark) {
+  const timespec kept = KeptMark(mark);
+  return mark == 0 || (old.st_atim.tv_sec == kept.tv_sec && old.st_atim.tv_nsec == kept.tv_nsec);
+}
+
 }  // namespace
 
 TreeWriter::TreeWriter(UniqueFd root, const TreeWriterOptions& options) : options_(options), root_(std::move(root)) {
@@ -144,7 +149,7 @@ bool TreeWriter::IsUnchanged(int directory, const std::string& name, const Stat&
   if ((stat.mode() & kModeDevice) != 0) {
     return stat.devmajor() == major(old.st_rdev) && stat.devminor() == minor(old.st_rdev);
   }
-  if (HasData(stat) && stat.size() != old.st_size) {
+  if (HasData(stat) && (stat.size() != old.st_size || !HasMark(old, stat.change()))) {
     return false;
   }
   // A name that once was a link and no longer is one must not share its file with another.

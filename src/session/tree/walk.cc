@@ -114,6 +114,9 @@ class Walker {
     if (!S_ISDIR(st.st_mode)) {
       stat.set_size(st.st_size);
     }
+    if (S_ISREG(st.st_mode)) {
+      stat.set_change(ChangeMark(st));
+    }
     if (S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode)) {
       stat.set_devmajor(major(st.st_rdev));
       stat.set_devminor(minor(st.st_rdev));
