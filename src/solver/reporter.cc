@@ -25,11 +25,12 @@ VertexEvent Announcement(const Vertex& vertex) {
 void Reporter::Listen(const std::shared_ptr<ProgressSink>& sink, const VertexPtr& vertex) {
   std::lock_guard lock(mutex_);
   listeners_.push_back({sink, vertex});
-  if (started_) {
-    VertexEvent event = Announcement(*vertex);
-    event.started = started_;
-    sink->OnVertex(std::move(event));
-  }
+  if (!started_ && !done_) return;
+  VertexEvent event = Announcement(*vertex);
+  event.started = started_ ? started_ : done_;
+  event.completed = done_;
+  event.cached = done_.has_value();  // it was there when this one came
+  sink->OnVertex(std::move(event));
 }
 
 void Reporter::Leave(const ProgressSink* sink) {
@@ -48,6 +49,7 @@ void Reporter::Leave(const ProgressSink* sink) {
 void Reporter::Started() {
   std::lock_guard lock(mutex_);
   started_ = clock_->Now();
+  done_.reset();
   for (const Listener& listener : listeners_) {
     VertexEvent event = Announcement(*listener.vertex);
     event.started = started_;
@@ -67,6 +69,7 @@ void Reporter::Completed(const absl::Status& status, bool cached) {
     listener.sink->OnVertex(std::move(event));
   }
   started_.reset();
+  if (status.ok()) done_ = now;
 }
 
 void Reporter::Status(StatusEvent event) {

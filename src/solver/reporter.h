@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,7 +18,7 @@ class Reporter final : public OpProgress {
  public:
   explicit Reporter(Clock* clock) : clock_(clock) {}
 
-  // Adds a listener; announces the vertex as started to it if work has begun.
+  // Adds a listener; announces the vertex as started to it if work has begun, and as cached if it is done.
   void Listen(const std::shared_ptr<ProgressSink>& sink, const VertexPtr& vertex);
   // `sink` hears no more; the work that it has seen begin counts as cancelled to it, though others may wait for it still.
   void Leave(const ProgressSink* sink);
@@ -40,6 +41,7 @@ class Reporter final : public OpProgress {
   std::mutex mutex_;
   std::vector<Listener> listeners_;
   std::optional<absl::Time> started_;
+  std::optional<absl::Time> done_;  // when what was started last has ended well
 };
 
 // The event that describes `vertex` before anything happened to it.

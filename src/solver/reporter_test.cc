@@ -31,6 +31,17 @@ TEST(Reporter, WhoLeavesHearsThatTheWorkWasCancelled) {
   EXPECT_EQ(stays->vertexes[1].error, "");
 }
 
+TEST(Reporter, WhoComesWhenTheWorkIsDoneHearsThatItIsThere) {
+  Reporter reporter(&Clock::System());
+  reporter.Started();
+  reporter.Completed(absl::OkStatus(), /*cached=*/false);
+  const auto late = std::make_shared<Sink>();
+  reporter.Listen(late, std::make_shared<Vertex>());
+  ASSERT_EQ(late->vertexes.size(), 1u);
+  EXPECT_TRUE(late->vertexes[0].cached);
+  EXPECT_TRUE(late->vertexes[0].started.has_value() && late->vertexes[0].completed.has_value());
+}
+
 TEST(Reporter, NothingIsCancelledThatHasNotBegun) {
   Reporter reporter(&Clock::System());
   const auto sink = std::make_shared<Sink>();

@@ -12,6 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "base/status.h"
 #include "base/status_macros.h"
+#include "os/quiet_open.h"
 
 namespace cachalot::tree {
 namespace {

@@ -72,7 +72,7 @@ class Run:
             self.events.append((rng.choice(builds), rng.random()))
         self.known, self.rounds, self.needless = set(), 0, 0
 
-    def play(self, chosen=None):
+    def play(self, chosen=None, deadline=float("inf")):
         work = tempfile.mkdtemp(prefix="cachalot-model.")
         engine = None
         try:
@@ -81,6 +81,8 @@ class Run:
             self.work, self.known, self.rounds = work, set(), 0
             self.engine = engine = Engine(self.programs, work, self.mode != "embedded")
             for number in chosen if chosen is not None else range(len(self.events)):
+                if time.monotonic() > deadline:
+                    break
                 kind, seed = self.events[number]
                 try:
                     getattr(self, kind)(random.Random(seed))
@@ -175,7 +177,8 @@ class Run:
                 raise Wrong(differences + "\n" + build.log)
             for text, key in want.steps:
                 how = build.step(text)
-                if how is None and "--link" not in text:
+                # What another build is making meanwhile, or a layer that is merged, is not always told.
+                if how is None and len(started) == 1 and "--link" not in text:
                     raise Wrong(f"nothing was said of {text}: {build.log}")
                 if key in self.known and how == "run":
                     raise Wrong(f"needless: {text} reads what was read before: {build.log}")
@@ -249,7 +252,7 @@ def main():
         run = Run(options.programs, options.mode, seed, options.size)
         runs += 1
         try:
-            run.play([int(number) for number in options.events.split(",")] if options.events else None)
+            run.play([int(number) for number in options.events.split(",")] if options.events else None, deadline)
         except Wrong as wrong:
             failures += 1
             print(f"FAILED: seed {seed}, {options.mode}, {run.size} entries: {wrong}", flush=True)

@@ -257,7 +257,7 @@ class OtherCaches(Model):
 MODELS = {"http": Pages, "git": Repositories, "images": Images, "mounts": CacheMounts, "caches": OtherCaches}
 
 
-def play(programs, mode, name, seed):
+def play(programs, mode, name, seed, deadline):
     work = tempfile.mkdtemp(prefix="cachalot-model.")
     rng = random.Random(seed)
     engine = Engine(programs, work, mode == "daemon")
@@ -265,6 +265,8 @@ def play(programs, mode, name, seed):
     try:
         model = MODELS[name](work, engine, rng)
         for builds in range(1, ROUNDS_PER_RUN + 1):
+            if time.monotonic() > deadline:
+                break
             if rng.random() < 0.6:
                 model.change()
             event = rng.random()
@@ -315,7 +317,7 @@ def main():
             break
         name = names[seed % len(names)]
         try:
-            rounds += play(options.programs, options.mode, name, seed)
+            rounds += play(options.programs, options.mode, name, seed, deadline)
         except (Wrong, AssertionError) as wrong:
             failures += 1
             print(f"FAILED: {wrong}\nagain: {sys.argv[0]} {options.programs} --mode {options.mode} --only {name} --seed {seed} --rounds 1", flush=True)
