@@ -34,6 +34,32 @@ class Build:
         return None
 
 
+def children(parent):
+    """The processes that `parent` has started."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/stat") as file:
+                if int(file.read().rsplit(")", 1)[1].split()[1]) == parent:
+                    found.append(int(pid))
+        except OSError:
+            pass
+    return found
+
+
+def engines(root):
+    """The processes that were started for this state directory."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                if os.fsencode(root) in file.read().split(b"\0"):
+                    found.append(int(pid))
+        except OSError:
+            pass
+    return found
+
+
 class Engine:
     """All processes that it starts end with close()."""
 
@@ -73,6 +99,19 @@ class Engine:
             self.end(how)
             self.start()
 
+    def kill_build(self, process, client_too):
+        """kill -9 of the engine that works for a client: the daemon, or the client's child; and of the client."""
+        if self.has_daemon:
+            self.restart(signal.SIGKILL)
+            return
+        for pid in children(process.pid):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass  # it had ended
+        if client_too:
+            process.kill()
+
     def spawn(self, context, dockerfile, output, *arguments):
         arguments = ["build", "--progress", "plain", "-f", dockerfile, "-o", "type=tar,dest=" + output, *arguments, context]
         return subprocess.Popen(self.command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
@@ -94,9 +133,23 @@ class Engine:
         if done.returncode != 0:
             raise AssertionError("prune failed: " + done.stderr)
 
+    def abandon(self):
+        """Ends what is left after a failure."""
+        for pid in engines(self.root):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        if self.daemon is not None:
+            self.daemon.wait()
+        subprocess.run(f"grep -o '{self.work}[^ ]*' /proc/mounts | xargs -r umount -l", shell=True, check=False)
+
     def close(self):
         if self.daemon is not None:
             self.end(signal.SIGTERM)
+        deadline = time.monotonic() + PATIENCE
+        while engines(self.root) and time.monotonic() < deadline:  # one that lost its client ends by itself
+            pass
         if os.path.exists(self.root):
             with open("/proc/mounts") as mounts:
                 if self.root in mounts.read():

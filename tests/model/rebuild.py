@@ -68,7 +68,7 @@ class Run:
             if rng.random() < 0.45:
                 kinds = ["stop", "stop", "kill", "kill", "prune", "swap", "dockerfile", "ignore", "killed"]
                 self.events.append((rng.choice(kinds + ["idle"] * (mode != "embedded" and rng.random() < 0.1)), rng.random()))
-            builds = ["build"] * 5 + ([] if mode == "embedded" else ["twins"]) + (["second", "both"] * 3 if mode == "clients" else [])
+            builds = ["build"] * 5 + ["twins"] + (["second", "both"] * 3 if mode == "clients" else [])
             self.events.append((rng.choice(builds), rng.random()))
         self.known, self.rounds, self.needless = set(), 0, 0
 
@@ -91,10 +91,8 @@ class Run:
             engine.close()
             engine = None
         finally:
-            if engine is not None and engine.daemon is not None:
-                engine.daemon.kill()
-                engine.daemon.wait()
-            os.system(f"grep -o '{work}[^ ]*' /proc/mounts | xargs -r umount -l")
+            if engine is not None:
+                engine.abandon()
             shutil.rmtree(work, ignore_errors=True)
 
     # Events.
@@ -133,10 +131,7 @@ class Run:
         client = rng.choice(self.clients)
         process = self.start(client)[0]
         time.sleep(rng.random() * rng.choice([0.02, 0.1, 0.3]))
-        if self.engine.has_daemon:
-            self.engine.restart(signal.SIGKILL)
-        else:
-            process.kill()
+        self.engine.kill_build(process, rng.random() < 0.5)
         self.engine.finish(process)
 
     def build(self, rng):

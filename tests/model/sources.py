@@ -10,7 +10,6 @@ import random
 import shutil
 import signal
 import stat
-import subprocess
 import sys
 import tempfile
 import time
@@ -68,10 +67,7 @@ class Model:
             return
         process = self.engine.spawn(self.context, dockerfile, os.path.join(self.work, "killed.tar"), *self.arguments)
         time.sleep(self.rng.random() * self.rng.choice([0.02, 0.1, 0.4]))
-        if self.engine.has_daemon:
-            self.engine.restart(signal.SIGKILL)
-        else:
-            process.kill()
+        self.engine.kill_build(process, self.rng.random() < 0.5)
         self.engine.finish(process)
 
     def close(self):
@@ -287,10 +283,7 @@ def play(programs, mode, name, seed, deadline):
     finally:
         if model is not None:
             model.close()
-        if engine.daemon is not None:
-            engine.daemon.kill()
-            engine.daemon.wait()
-        subprocess.run(f"grep -o '{work}[^ ]*' /proc/mounts | xargs -r umount -l", shell=True, check=False)
+        engine.abandon()
         shutil.rmtree(work, ignore_errors=True)
     return builds
 
