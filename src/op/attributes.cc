@@ -1,9 +1,12 @@
 #include "op/attributes.h"
 
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "absl/strings/match.h"
@@ -18,6 +21,7 @@ namespace cachalot::op {
 namespace {
 
 constexpr mode_t kPermissions = 07777;
+constexpr mode_t kEverybody = 06777;  // what "a" of a symbolic mode means
 
 // Calls `each` with the names in a list of extended attributes.
 template <typename Each>
@@ -40,6 +44,26 @@ std::string ReadXattr(const Call& call) {
   size = call(large.data(), large.size());
   large.resize(size < 0 ? 0 : static_cast<std::size_t>(size));
   return large;
+}
+
+// Copies the bytes [at, end).
+absl::Status CopyRange(int from, int to, off_t at, off_t end) {
+  constexpr off_t kMinForKernel = 1 << 20;  // below, a read and a write cost less
+  while (end - at >= kMinForKernel) {
+    off_t out = at;
+    if (::copy_file_range(from, &at, to, &out, end - at, 0) <= 0) break;  // a file system that cannot
+  }
+  char buffer[65536];
+  while (at < end) {
+    const ssize_t n = ::pread(from, buffer, std::min<std::size_t>(sizeof buffer, end - at), at);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return ErrnoError("read");
+    if (n == 0) return absl::DataLossError("file ends early");
+    if (::lseek(to, at, SEEK_SET) < 0) return ErrnoError("seek");
+    RETURN_IF_ERROR(os::WriteAll(to, absl::string_view(buffer, static_cast<std::size_t>(n)), "copy"));
+    at += n;
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -85,79 +109,96 @@ void CopyXattrs(const std::string& from, const std::string& to) {
 }
 
 absl::Status CopyData(int from, int to) {
-  bool first = true;
-  while (true) {
-    const ssize_t n = ::copy_file_range(from, nullptr, to, nullptr, 1 << 30, 0);
-    if (n == 0 && !first) return absl::OkStatus();
-    if (n <= 0) break;  // a file system that cannot, or one whose files have no size (the first call then gives 0)
-    first = false;
+  ASSIGN_OR_RETURN(const struct stat st, os::Stat(from));
+  if (st.st_size == 0 || ::ioctl(to, FICLONE, from) == 0) return absl::OkStatus();
+  constexpr off_t kBlock = 512;  // of st_blocks
+  if (st.st_blocks * kBlock >= st.st_size) return CopyRange(from, to, 0, st.st_size);
+  for (off_t at = 0; at < st.st_size;) {
+    const off_t data = ::lseek(from, at, SEEK_DATA);
+    if (data < 0 && errno == ENXIO) break;  // a hole to the end
+    if (data < 0) return ErrnoError("seek");
+    at = ::lseek(from, data, SEEK_HOLE);
+    if (at < 0) return ErrnoError("seek");
+    RETURN_IF_ERROR(CopyRange(from, to, data, at));
   }
-  char buffer[65536];
-  while (true) {
-    const ssize_t n = ::read(from, buffer, sizeof buffer);
-    if (n == 0) return absl::OkStatus();
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return ErrnoError("read");
-    RETURN_IF_ERROR(os::WriteAll(to, absl::string_view(buffer, static_cast<std::size_t>(n)), "copy"));
+  return ::ftruncate(to, st.st_size) == 0 ? absl::OkStatus() : ErrnoError("truncate");
+}
+
+bool SymbolicMode::ParseOperation(absl::string_view clause, mode_t who, std::size_t* at) {
+  const char operation = clause[(*at)++];
+  if (!absl::StrContains("+-=", operation)) return false;
+  const bool special = who == 0 || (who & ~S_IRWXO) != 0;  // others have no special bits
+  const mode_t affected = who == 0 ? kEverybody : who;
+  mode_t bits = 0, conditional = 0;
+  bool assigned = operation != '=';
+  const auto add = [&] {
+    if (!assigned) changes_.push_back({Kind::kRemove, affected | (bits & S_ISVTX)});
+    assigned = true;
+    if (bits != 0) changes_.push_back({operation == '-' ? Kind::kRemove : Kind::kAdd, bits & (affected | S_ISVTX)});
+    if (conditional != 0) changes_.push_back({Kind::kAddIfExecutable, conditional & affected});
+    bits = conditional = 0;
+  };
+  for (; *at < clause.size() && !absl::StrContains("+-=", clause[*at]); ++*at) {
+    const char c = clause[*at];
+    switch (c) {
+      case 'r': bits |= 0444; break;
+      case 'w': bits |= 0222; break;
+      case 'x': bits |= 0111; break;
+      case 'X': (operation == '-' ? bits : conditional) |= 0111; break;
+      case 's': bits |= special ? S_ISUID | S_ISGID : 0; break;
+      case 't': bits |= special ? S_ISVTX : 0; break;
+      case 'u':
+      case 'g':
+      case 'o':
+        if (bits == 0) assigned = true;
+        add();
+        changes_.push_back({Kind::kCopy, affected & 0777, c == 'u' ? 6 : c == 'g' ? 3 : 0, operation});
+        break;
+      default: return false;
+    }
   }
+  add();
+  return true;
+}
+
+bool SymbolicMode::ParseClause(absl::string_view clause) {
+  mode_t who = 0;
+  std::size_t at = 0;
+  for (; at < clause.size() && absl::StrContains("ugoa", clause[at]); ++at) {
+    const char c = clause[at];
+    who |= c == 'u' ? S_ISUID | S_IRWXU : c == 'g' ? S_ISGID | S_IRWXG : c == 'o' ? S_IRWXO : kEverybody;
+  }
+  if (at == clause.size()) return false;
+  while (at < clause.size()) {
+    if (!ParseOperation(clause, who, &at)) return false;
+  }
+  return true;
 }
 
 absl::StatusOr<SymbolicMode> SymbolicMode::Parse(absl::string_view text) {
   SymbolicMode result;
-  const absl::Status bad = absl::InvalidArgumentError(absl::StrCat("invalid mode ", text));
-  for (absl::string_view clause : absl::StrSplit(text, ',')) {
-    mode_t who = 0;
-    std::size_t i = 0;
-    for (; i < clause.size() && absl::StrContains("ugoa", clause[i]); ++i) {
-      who |= clause[i] == 'u' ? S_IRWXU : clause[i] == 'g' ? S_IRWXG : clause[i] == 'o' ? S_IRWXO : 0777;
-    }
-    if (who == 0) who = 0777;
-    if (i == clause.size()) return bad;
-    while (i < clause.size()) {
-      Change change;
-      change.who = who;
-      change.operation = clause[i++];
-      if (!absl::StrContains("+-=", change.operation)) return bad;
-      for (; i < clause.size() && !absl::StrContains("+-=", clause[i]); ++i) {
-        switch (clause[i]) {
-          case 'r': change.bits |= 4; break;
-          case 'w': change.bits |= 2; break;
-          case 'x': change.bits |= 1; break;
-          case 'X': change.conditional_x = true; break;
-          case 's': change.set_id = true; break;
-          case 't': change.sticky = true; break;
-          case 'u':
-          case 'g':
-          case 'o': change.copy_from = clause[i]; break;
-          default: return bad;
-        }
-      }
-      result.changes_.push_back(change);
-    }
+  for (const absl::string_view clause : absl::StrSplit(text, ',')) {
+    if (!result.ParseClause(clause)) return absl::InvalidArgumentError(absl::StrCat("invalid mode ", text));
   }
   return result;
 }
 
 mode_t SymbolicMode::Apply(mode_t mode) const {
+  mode_t result = mode;
   for (const Change& change : changes_) {
-    mode_t bits = change.bits;
-    if (change.conditional_x && (S_ISDIR(mode) || (mode & 0111) != 0)) bits |= 1;
-    if (change.copy_from != 0) bits |= (mode >> (change.copy_from == 'u' ? 6 : change.copy_from == 'g' ? 3 : 0)) & 7;
-    mode_t set = (bits | bits << 3 | bits << 6) & change.who;
-    mode_t cleared = change.who;
-    if (change.set_id) set |= ((change.who & S_IRWXU) != 0 ? S_ISUID : 0) | ((change.who & S_IRWXG) != 0 ? S_ISGID : 0);
-    if (change.sticky) set |= S_ISVTX;
-    if ((change.who & S_IRWXU) != 0) cleared |= S_ISUID;
-    if ((change.who & S_IRWXG) != 0) cleared |= S_ISGID;
-    if (change.operation == '+') {
-      mode |= set;
-    } else if (change.operation == '-') {
-      mode &= ~set;
-    } else {
-      mode = (mode & ~cleared) | set;
+    const mode_t from = (result >> change.from_shift) & 7;
+    const mode_t copied = (from | from << 3 | from << 6) & change.bits;
+    switch (change.kind) {
+      case Kind::kAdd: result |= change.bits; break;
+      case Kind::kRemove: result &= ~change.bits; break;
+      case Kind::kAddIfExecutable: result |= S_ISDIR(mode) || (mode & 0111) != 0 ? change.bits : 0; break;
+      case Kind::kCopy:
+        if (change.operation == '=') result &= ~change.bits;
+        result = change.operation == '-' ? result & ~copied : result | copied;
+        break;
     }
   }
-  return mode;
+  return result;
 }
 
 }  // namespace cachalot::op

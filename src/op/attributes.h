@@ -30,7 +30,7 @@ void CopyXattrs(int from, int to);
 // The same by path, links not followed ("/proc/self/fd/N/name" names an entry of an open directory).
 void CopyXattrs(const std::string& from, const std::string& to);
 
-// Copies what is left of one open file into another; reflinked where the file system can.
+// Copies all of one open file, holes as holes, into another, which is empty. Blocks are shared where the file system can.
 absl::Status CopyData(int from, int to);
 
 struct Owner {
@@ -38,20 +38,23 @@ struct Owner {
   gid_t gid = 0;
 };
 
-// A symbolic mode as chmod(1) has it, umask 0: "u=rwX,go=rX", "+x", "g=u".
+// A symbolic mode as chmod(1) has it, umask 0: "u=rwX,go=rX", "+x", "g=u". As in BSD, "X" asks for the mode before all changes,
+// "=" takes the set-id bits of directories, too, and copies of another's permissions leave special bits alone.
 class SymbolicMode {
  public:
   static absl::StatusOr<SymbolicMode> Parse(absl::string_view text);
   mode_t Apply(mode_t mode) const;
 
  private:
+  enum class Kind { kAdd, kRemove, kAddIfExecutable, kCopy };
   struct Change {
-    mode_t who = 0;  // masks of u, g and o
-    char operation = '=';
-    mode_t bits = 0;  // of rwx for "other", shifted when applied
-    bool conditional_x = false, set_id = false, sticky = false;
-    char copy_from = 0;  // u, g or o
+    Kind kind;
+    mode_t bits;         // for copies: those that may change
+    int from_shift = 0;  // of copies: where the permissions come from
+    char operation = 0;  // of copies
   };
+  bool ParseClause(absl::string_view clause);
+  bool ParseOperation(absl::string_view clause, mode_t who, std::size_t* at);
   std::vector<Change> changes_;
 };
 

@@ -17,6 +17,8 @@ namespace cachalot::op {
 namespace {
 
 constexpr mode_t kPermissions = 07777;
+constexpr mode_t kCreatedPermissions = 0777;  // of directories that a copy makes on the way: no special bits
+constexpr std::size_t kMaxLeft = 1024;
 
 std::string ChildPath(const std::string& directory, const std::string& name) { return absl::StrCat(directory == "/" ? "" : directory, "/", name); }
 
@@ -43,12 +45,12 @@ absl::Status MakeDirectories(TreeWriter& tree, const std::string& path, mode_t m
   ASSIGN_OR_RETURN(const auto st, tree.Lstat(path));
   if (st.has_value()) return S_ISDIR(st->st_mode) ? absl::OkStatus() : ErrnoError(absl::StrCat("mkdir ", path), ENOTDIR);
   RETURN_IF_ERROR(MakeDirectories(tree, DirName(path), mode, owner, time, created));
-  RETURN_IF_ERROR(tree.MakeDirectory(path, mode & kPermissions));
+  RETURN_IF_ERROR(tree.MakeDirectory(path, mode & kCreatedPermissions));
   if (created != nullptr) created->push_back(path);
   if (!owner.has_value() && !time.has_value()) return absl::OkStatus();
   ASSIGN_OR_RETURN(const int fd, tree.OpenDirectory(path));
   Attributes attributes;
-  attributes.mode = S_IFDIR | (mode & kPermissions);
+  attributes.mode = S_IFDIR | (mode & kCreatedPermissions);
   if (owner.has_value()) attributes.uid = owner->uid, attributes.gid = owner->gid;
   if (time.has_value()) attributes.atime = attributes.mtime = *time;
   return SetAttributes(fd, "", attributes);
@@ -68,6 +70,7 @@ absl::Status Copier::Copy(absl::string_view source, absl::string_view destinatio
   item.source = from;
   item.target = target;
   RETURN_IF_ERROR(CopyEntry(item));
+  RETURN_IF_ERROR(Finish());
   for (auto made = created.rbegin(); rules_.time.has_value() && made != created.rend(); ++made) {
     RETURN_IF_ERROR(SetTimes(*made, {}));
   }
@@ -123,7 +126,7 @@ absl::Status Copier::CreateParents() {
     if (parent->made) continue;
     ASSIGN_OR_RETURN(const bool created, EnsureDirectory(*parent->item, parent->st));
     if (created) {
-      RETURN_IF_ERROR(FinishDirectory(*parent->item, parent->st));
+      RETURN_IF_ERROR(FinishDirectory(parent->item->source, parent->item->target, parent->st));
     }
     parent->made = true;
   }
@@ -166,15 +169,25 @@ absl::Status Copier::CopyDirectory(const Item& item, const struct stat& st, bool
     }
     parents_.pop_back();
   }
-  if (created || (include && item.overwrite)) return FinishDirectory(item, st);
-  // The copy's root existed before: its attributes stay, its time becomes the source's.
-  if (include && !item.overwrite) return SetTimes(item.target, st);
+  // A copy's root that existed before keeps its attributes; its time becomes the source's.
+  if (include) left_.push_back({item.source, item.target, st, created || item.overwrite});
+  return left_.size() < kMaxLeft ? absl::OkStatus() : Finish();
+}
+
+absl::Status Copier::Finish() {
+  RETURN_IF_ERROR(files_.Run());
+  for (const Link& link : links_) RETURN_IF_ERROR(MakeLink(link));
+  links_.clear();
+  for (const Left& left : left_) {
+    RETURN_IF_ERROR(left.attributes ? FinishDirectory(left.source, left.target, left.st) : SetTimes(left.target, left.st));
+  }
+  left_.clear();
   return absl::OkStatus();
 }
 
-absl::Status Copier::FinishDirectory(const Item& item, const struct stat& st) {
-  ASSIGN_OR_RETURN(const int to, target_.OpenDirectory(item.target));
-  ASSIGN_OR_RETURN(const UniqueFd from, source_.OpenDirectoryAt(item.source));
+absl::Status Copier::FinishDirectory(const std::string& source, const std::string& target, const struct stat& st) {
+  ASSIGN_OR_RETURN(const int to, target_.OpenDirectory(target));
+  ASSIGN_OR_RETURN(const UniqueFd from, source_.OpenDirectoryAt(source));
   RETURN_IF_ERROR(SetAttributes(to, "", AttributesFor(st)));
   CopyXattrs(from.get(), to);
   return absl::OkStatus();
@@ -199,34 +212,29 @@ Attributes Copier::AttributesFor(const struct stat& st) const {
   return attributes;
 }
 
-bool Copier::KeepsAttributes(const struct stat& st) const {
-  const Attributes attributes = AttributesFor(st);
-  return attributes.uid == st.st_uid && attributes.gid == st.st_gid && attributes.mode == st.st_mode && !rules_.time.has_value();
+absl::Status Copier::CopyFile(const Item& item, const struct stat& st, const TreeWriter::Place& place) {
+  if (!S_ISREG(st.st_mode)) return CopySpecial(item, st, place);
+  ASSIGN_OR_RETURN(const SourceTree::Place from, source_.Locate(item.source));
+  if (st.st_nlink > 1) {
+    const auto [first, added] = linked_.try_emplace(std::make_pair(from.layer, st.st_ino), item.target);
+    if (!added) {
+      links_.push_back({first->second, item.target});
+      return absl::OkStatus();
+    }
+  }
+  RETURN_IF_ERROR(files_.Add(item.source, from, item.target, place, AttributesFor(st)));
+  return files_.full() ? Finish() : absl::OkStatus();
 }
 
-absl::Status Copier::CopyFile(const Item& item, const struct stat& st, const TreeWriter::Place& place) {
-  if (S_ISREG(st.st_mode)) {
-    const bool keeps = KeepsAttributes(st);
-    ASSIGN_OR_RETURN(const SourceTree::Place from, source_.Locate(item.source));
-    const auto key = std::make_pair(from.layer, st.st_ino);
-    if (st.st_nlink > 1) {
-      auto first = linked_.find(key);
-      if (first != linked_.end()) {
-        const std::string old = first->second;
-        ASSIGN_OR_RETURN(const int directory, target_.OpenDirectory(DirName(old)));
-        const UniqueFd old_directory(::fcntl(directory, F_DUPFD_CLOEXEC, 0));
-        ASSIGN_OR_RETURN(const TreeWriter::Place again, target_.MakeRoom(item.target, item.target_empty));
-        if (::linkat(old_directory.get(), BaseName(old).c_str(), again.parent, again.name.c_str(), 0) == 0) return absl::OkStatus();
-        return ErrnoError(absl::StrCat("failed to create hard link: link ", old, " ", item.target));
-      }
-      linked_[key] = item.target;
-    }
-    if (keeps && target_.ClaimInode(st.st_ino)) {
-      // Fails across file systems and at the bound of names per inode: then the data is copied.
-      if (::linkat(from.directory, from.name.c_str(), place.parent, place.name.c_str(), 0) == 0) return absl::OkStatus();
-    }
-    return CopyContent(item, place);
-  }
+absl::Status Copier::MakeLink(const Link& link) {
+  ASSIGN_OR_RETURN(const int directory, target_.OpenDirectory(DirName(link.first)));
+  const UniqueFd from(::fcntl(directory, F_DUPFD_CLOEXEC, 0));
+  ASSIGN_OR_RETURN(const TreeWriter::Place place, target_.MakeRoom(link.target, /*empty=*/true));
+  if (::linkat(from.get(), BaseName(link.first).c_str(), place.parent, place.name.c_str(), 0) == 0) return absl::OkStatus();
+  return ErrnoError(absl::StrCat("failed to create hard link: link ", link.first, " ", link.target));
+}
+
+absl::Status Copier::CopySpecial(const Item& item, const struct stat& st, const TreeWriter::Place& place) {
   if (S_ISLNK(st.st_mode)) {
     ASSIGN_OR_RETURN(const std::string link, source_.ReadLink(item.source));
     if (::symlinkat(link.c_str(), place.parent, place.name.c_str()) != 0) return ErrnoError(absl::StrCat("failed to create symlink: ", item.target));
@@ -239,19 +247,6 @@ absl::Status Copier::CopyFile(const Item& item, const struct stat& st, const Tre
   RETURN_IF_ERROR(SetAttributes(place.parent, place.name, AttributesFor(st)));
   CopyXattrs(absl::StrCat(os::DescriptorPath(directory.get()), "/", BaseName(item.source)),
              absl::StrCat(os::DescriptorPath(place.parent), "/", place.name));
-  return absl::OkStatus();
-}
-
-absl::Status Copier::CopyContent(const Item& item, const TreeWriter::Place& place) {
-  ASSIGN_OR_RETURN(const UniqueFd from, source_.OpenFile(item.source));
-  ASSIGN_OR_RETURN(const struct stat st, os::Stat(from.get()));
-  UniqueFd to(::openat(place.parent, place.name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
-  if (!to.valid()) return ErrnoError(absl::StrCat("failed to copy files: open ", item.target));
-  if (absl::Status copied = CopyData(from.get(), to.get()); !copied.ok())
-    return Annotate(copied, absl::StrCat("failed to copy files: ", item.target));
-  RETURN_IF_ERROR(SetAttributes(to.get(), "", AttributesFor(st)));
-  // After the owner: a change of owner drops file capabilities.
-  CopyXattrs(from.get(), to.get());
   return absl::OkStatus();
 }
 

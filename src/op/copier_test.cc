@@ -6,6 +6,12 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <cstdlib>
+#include <map>
+#include <random>
+#include <set>
+
+#include "absl/strings/str_cat.h"
 #include "os/scratch_testing.h"
 
 namespace cachalot::op {
@@ -40,16 +46,91 @@ class CopierTest : public testing::Test {
     if (writer_ == nullptr) writer_ = *TreeWriter::OpenDirectories(scratch_ / "upper", {scratch_ / "lower"});
     return Copier(**source, *writer_, std::move(rules), {}).Copy(from, to);
   }
+  // That two trees hold the same. Names that share a file in one share one in the other, and no file is in both.
+  void ExpectSame(const std::string& a, const std::string& b) {
+    const struct stat x = St(a), y = St(b);
+    EXPECT_EQ(x.st_mode, y.st_mode) << a;
+    EXPECT_EQ(x.st_mtim.tv_sec, y.st_mtim.tv_sec) << a;
+    EXPECT_EQ(x.st_mtim.tv_nsec, y.st_mtim.tv_nsec) << a;
+    EXPECT_NE(x.st_ino, y.st_ino) << a;
+    if (!S_ISDIR(x.st_mode)) {
+      EXPECT_EQ(x.st_nlink, y.st_nlink) << a;
+      EXPECT_EQ(inodes_.try_emplace(x.st_ino, y.st_ino).first->second, y.st_ino) << a;
+      if (S_ISREG(x.st_mode)) EXPECT_EQ(Get(a), Get(b)) << a;
+      return;
+    }
+    auto names = [&](const std::string& path) {
+      std::set<std::string> set;
+      const auto entries = os::ListDirectory(scratch_ / path);
+      EXPECT_TRUE(entries.ok()) << entries.status();
+      for (const os::DirectoryEntry& entry : entries.value_or(std::vector<os::DirectoryEntry>())) set.insert(entry.name);
+      return set;
+    };
+    ASSERT_EQ(names(a), names(b)) << a;
+    for (const std::string& name : names(a)) ExpectSame(absl::StrCat(a, "/", name), absl::StrCat(b, "/", name));
+  }
   os::Scratch scratch_;
   std::unique_ptr<TreeWriter> writer_;
+  std::map<ino_t, ino_t> inodes_;  // of the source's files: the target's
 };
 
-TEST_F(CopierTest, FileIntoMissingDirectoryIsLinked) {
+TEST_F(CopierTest, FileIntoMissingDirectoryIsAFileOfItsOwn) {
   Put("src/a", "hello", 0640);
   ASSERT_TRUE(Copy("/a", "/x/y/").ok());
   EXPECT_EQ(Get("upper/x/y/a"), "hello");
-  EXPECT_EQ(St("upper/x/y/a").st_ino, St("src/a").st_ino);
-  EXPECT_EQ(St("upper/x").st_mode & 0777, 0755u);
+  EXPECT_NE(St("upper/x/y/a").st_ino, St("src/a").st_ino);
+  EXPECT_EQ(St("upper/x/y/a").st_nlink, 1u);
+  EXPECT_EQ(St("upper/x/y/a").st_mode & 07777, 0640u);
+  EXPECT_EQ(St("upper/x/y/a").st_mtim.tv_nsec, St("src/a").st_mtim.tv_nsec);
+  EXPECT_EQ(St("upper/x").st_mode & 07777, 0755u);
+}
+
+TEST_F(CopierTest, HolesStayHoles) {
+  constexpr off_t kSize = 64 << 20;
+  Put("src/sparse", "begin");
+  const UniqueFd fd(::open((scratch_ / "src/sparse").c_str(), O_WRONLY | O_CLOEXEC));
+  ASSERT_EQ(::pwrite(fd.get(), "middle", 6, 5'000'000), 6);
+  ASSERT_EQ(::ftruncate(fd.get(), kSize), 0);
+  ASSERT_TRUE(Copy("/sparse", "/sparse").ok());
+  EXPECT_EQ(St("upper/sparse").st_size, kSize);
+  EXPECT_LE(St("upper/sparse").st_blocks, St("src/sparse").st_blocks);
+  auto read = [&](const char* path) { return *os::ReadFile(scratch_ / path, kSize + 1); };
+  EXPECT_TRUE(read("upper/sparse") == read("src/sparse"));
+}
+
+// A random tree arrives whole: kinds, contents, modes, times, and which names share a file. SEED repeats a run.
+TEST_F(CopierTest, RandomTreesArriveWhole) {
+  const char* given = std::getenv("SEED");
+  const unsigned first = given != nullptr ? std::strtoul(given, nullptr, 10) : 1, count = given != nullptr ? 1 : 6;
+  for (unsigned seed = first; seed < first + count; ++seed) {
+    SCOPED_TRACE(absl::StrCat("SEED=", seed));
+    std::mt19937 random(seed);
+    const std::string name = absl::StrCat("t", seed);
+    std::vector<std::string> directories = {"src/" + name}, files;
+    ASSERT_TRUE(os::MakeDirectories(scratch_ / directories[0]).ok());
+    for (unsigned i = 0, entries = random() % 600; i < entries; ++i) {
+      const std::string path = absl::StrCat(directories[random() % directories.size()], "/", i);
+      const unsigned kind = random() % 10;
+      if (kind == 0) {
+        ASSERT_EQ(::mkdir((scratch_ / path).c_str(), 0700), 0);
+        directories.push_back(path);
+      } else if (kind == 1) {
+        ASSERT_EQ(::symlink("nowhere", (scratch_ / path).c_str()), 0);
+      } else if (kind == 2 && !files.empty()) {
+        ASSERT_EQ(::link((scratch_ / files[random() % files.size()]).c_str(), (scratch_ / path).c_str()), 0);
+      } else {
+        Put(path, std::string(random() % 5 == 0 ? random() % 200'000 : random() % 100, static_cast<char>('a' + random() % 26)), random() % 01000);
+        files.push_back(path);
+      }
+    }
+    for (const std::string& path : directories) {
+      ASSERT_EQ(::chmod((scratch_ / path).c_str(), random() % 010000), 0);
+      const timespec times[2] = {{0, UTIME_OMIT}, {static_cast<time_t>(random()), static_cast<long>(random() % 1'000'000'000)}};
+      ASSERT_EQ(::utimensat(AT_FDCWD, (scratch_ / path).c_str(), times, 0), 0);
+    }
+    ASSERT_TRUE(Copy("/" + name, "/" + name).ok());
+    ExpectSame("src/" + name, "upper/" + name);
+  }
 }
 
 TEST_F(CopierTest, SecondNameOfOneInodeIsACopy) {
@@ -191,6 +272,15 @@ TEST(SymbolicModeTest, Clauses) {
   EXPECT_EQ(apply("a+X", S_IFREG | 0600), 0600u);
   EXPECT_EQ(apply("a+X", S_IFDIR | 0600), 0711u);
   EXPECT_EQ(apply("+t", S_IFDIR | 0755), 01755u);
+  EXPECT_EQ(apply("u+s,+t", S_IFREG | 0644), 05644u);
+  EXPECT_EQ(apply("+xt", S_IFREG | 0644), 01755u);
+  EXPECT_EQ(apply("o+st", S_IFREG | 0644), 0644u) << "others have no special bits";
+  EXPECT_EQ(apply("u+x,g=X", S_IFREG | 0644), 0704u) << "X asks for the mode before all changes";
+  EXPECT_EQ(apply("g=u", S_IFREG | 02750), 02770u) << "copies leave special bits alone";
+  EXPECT_EQ(apply("u=rwx", S_IFDIR | 07700), 03700u);
+  EXPECT_EQ(apply("a=rx", S_IFDIR | 01777), 01555u);
+  EXPECT_EQ(apply("g=u-w", S_IFREG | 0640), 0640u);
+  EXPECT_EQ(apply("-X", S_IFREG | 0755), 0644u);
   EXPECT_FALSE(SymbolicMode::Parse("u~x").ok());
   EXPECT_FALSE(SymbolicMode::Parse("u").ok());
 }

@@ -66,6 +66,15 @@ absl::StatusOr<CopyRules> RulesFor(const llb::FileCopy& copy, const std::optiona
   return rules;
 }
 
+// Whether a source that a wildcard gave is left out by its own name: inside a source, patterns match what is beneath it. Of a
+// directory, exceptions may keep something.
+absl::StatusOr<bool> ExcludedAsSource(const CopyRules& rules, const std::string& source, SourceTree& from) {
+  if (!rules.exclude.has_value() || !rules.exclude->Matches(BaseName(source))) return false;
+  if (!rules.exclude->has_exceptions()) return true;
+  ASSIGN_OR_RETURN(const struct stat st, from.Lstat(source));
+  return !S_ISDIR(st.st_mode);
+}
+
 }  // namespace
 
 absl::Status MakeDirectoryAction(const llb::FileMkdir& mkdir, const std::optional<Owner>& owner, TreeWriter& tree) {
@@ -136,18 +145,23 @@ absl::Status CopyAction(const llb::FileCopy& copy, const std::optional<Owner>& o
     ASSIGN_OR_RETURN(const auto parent, tree.Lstat(DirName(path)));
     if (!parent.has_value()) return ErrnoError(absl::StrCat("failed to stat ", copy.dest, ": lstat ", DirName(path)), ENOENT);
   }
+  const bool expand = copy.allow_wildcard && HasWildcards(source);
   std::vector<std::string> sources = {source};
-  if (copy.allow_wildcard && HasWildcards(source)) {
+  if (expand) {
     ASSIGN_OR_RETURN(sources, from.Glob(source, copy.follow_symlink));
     if (sources.empty()) return copy.allow_empty_wildcard ? absl::OkStatus() : absl::NotFoundError(absl::StrCat(source, " not found"));
   }
+  ASSIGN_OR_RETURN(const CopyRules rules, RulesFor(copy, owner));
   for (const std::string& one : sources) {
+    if (expand) {
+      ASSIGN_OR_RETURN(const bool excluded, ExcludedAsSource(rules, one, from));
+      if (excluded) continue;
+    }
     if (copy.attempt_unpack) {
       ASSIGN_OR_RETURN(const bool unpacked, UnpackAction(from, one, tree, destination, owner, TimeFor(copy.timestamp_ns), cancel));
       if (unpacked) continue;
     }
-    ASSIGN_OR_RETURN(CopyRules rules, RulesFor(copy, owner));
-    RETURN_IF_ERROR(Copier(from, tree, std::move(rules), cancel).Copy(one, destination));
+    RETURN_IF_ERROR(Copier(from, tree, rules, cancel).Copy(one, destination));
   }
   return absl::OkStatus();
 }

@@ -19,7 +19,7 @@
 namespace cachalot::op {
 
 // A tree seen through the directories that its layers lie in, as overlayfs would show them: a mount per operation would cost
-// more than the operation, and no mount can give hard links. Every step of a path is opened beneath the one before and no link is
+// more than the operation. Every step of a path is opened beneath the one before and no link is
 // followed by the kernel, so that what a layer holds leads nowhere else, even while it changes. Not thread-safe.
 class SourceTree {
  public:

@@ -115,7 +115,9 @@ class Selection {
     const Parent* parent = parents_.empty() ? nullptr : &parents_.back();
     if (include_ != nullptr && !include_->Matches(candidate, parent == nullptr ? kNone : parent->include, &self.include)) return false;
     if (exclude_ != nullptr && exclude_->Matches(candidate, parent == nullptr ? kNone : parent->exclude, &self.exclude)) return false;
-    return true;
+    // A file that the wildcard gave is left out by its own name, as a copy does.
+    const bool by_name = options_.wildcard && exclude_ != nullptr && candidate.empty() && !self.node->IsDirectory();
+    return !by_name || !exclude_->Matches(BaseName(self.path));
   }
 
   void Take(Item item, Parent* self) {
