@@ -122,23 +122,25 @@ TEST_F(FileActionsTest, ARemovedDirectoryThatComesBackIsEmpty) {
   EXPECT_EQ(Get(*result, "/d/only"), "data");
 }
 
-TEST_F(FileActionsTest, CopyFromAnOverlayLinksTheLayersFile) {
+TEST_F(FileActionsTest, CopiesAreFilesOfTheirOwn) {
   const auto lower = Chain(nullptr, {File("/one", "1")});
   const auto source = Chain(*lower, {File("/two", "2")});
-  const auto result = Chain(nullptr, {Copy("/", "/copy/")}, *source);
+  const auto result = Chain(nullptr, {Copy("/", "/copy/"), Copy("/one", "/again")}, *source);
   ASSERT_TRUE(result.ok()) << result.status();
-  EXPECT_EQ(Get(*result, "/copy/one") + Get(*result, "/copy/two"), "12");
-  EXPECT_EQ(St(*result, "/copy/one").st_ino, St(*lower, "/one").st_ino);
+  EXPECT_EQ(Get(*result, "/copy/one") + Get(*result, "/copy/two") + Get(*result, "/again"), "121");
+  EXPECT_NE(St(*result, "/copy/one").st_ino, St(*lower, "/one").st_ino);
+  for (const char* path : {"/copy/one", "/copy/two", "/again"}) EXPECT_EQ(St(*result, path).st_nlink, 1u) << path;
 }
 
-TEST_F(FileActionsTest, OneFileTwiceInALayerIsNoHardLink) {
-  const auto source = Chain(nullptr, {File("/f")});
-  const auto first = Chain(nullptr, {Copy("/f", "/a")}, *source);
-  const auto second = Chain(*first, {Copy("/f", "/b")}, *source);
-  // The same inode in two layers: copied to one layer it must not become two names of one file.
-  const auto gathered = Chain(nullptr, {Copy("/", "/all/")}, *second);
-  ASSERT_TRUE(gathered.ok()) << gathered.status();
-  EXPECT_NE(St(*gathered, "/all/a").st_ino, St(*gathered, "/all/b").st_ino);
+TEST_F(FileActionsTest, ExcludedSourcesOfAWildcardStayOut) {
+  const auto source = Chain(
+      nullptr, {File("/home.txt"), File("/homer.c"), Dir("/homes"), File("/homes/a.txt"), File("/homes/b"), Dir("/homeless"), File("/homeless/c")});
+  llb::FileCopy copy = Copy("/hom*", "/mydir/");
+  copy.exclude_patterns = {"*.txt", "homeless"};
+  const auto result = Chain(nullptr, {copy}, *source);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(Get(*result, "/mydir/home.txt") + Get(*result, "/mydir/a.txt") + Get(*result, "/mydir/c"), "(none)(none)(none)");
+  EXPECT_EQ(Get(*result, "/mydir/homer.c") + Get(*result, "/mydir/b"), "datadata");
 }
 
 TEST_F(FileActionsTest, OwnersByName) {
@@ -267,7 +269,12 @@ TEST_F(FileActionsTest, ArchivesAreUnpacked) {
       ASSERT_TRUE(tar.Write(text).ok());
     }
   };
+  add("./", codec::TarType::kDirectory, "");
   add("dir/", codec::TarType::kDirectory, "");
+  add("was/", codec::TarType::kDirectory, "");
+  add("was", codec::TarType::kFile, "a directory");
+  add("implied/f", codec::TarType::kFile, "");
+  add("older", codec::TarType::kHardLink, "old");
   add("dir/f", codec::TarType::kFile, "content");
   add("dir/hard", codec::TarType::kHardLink, "dir/f");
   add("out", codec::TarType::kSymlink, "/../../../etc");
@@ -277,14 +284,23 @@ TEST_F(FileActionsTest, ArchivesAreUnpacked) {
   const auto source = Chain(nullptr, {File("/x.tar", sink.bytes()), File("/plain.txt", "no archive")});
   llb::FileCopy unpack = Copy("/x.tar", "/t/"), plain = Copy("/plain.txt", "/t/");
   unpack.attempt_unpack = plain.attempt_unpack = true;
-  const auto result = Chain(nullptr, {unpack, plain}, *source);
+  unpack.owner.user = llb::UserRef{std::nullopt, -1, 3};
+  const auto base = Chain(nullptr, {Dir("/t"), File("/t/old", "from below", 0600)});
+  const auto result = Chain(*base, {unpack, plain}, *source);
   ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(St(*result, "/t").st_mode & 07777, 0755u) << "the destination keeps what it has";
+  EXPECT_EQ(St(*result, "/t/was").st_mtim.tv_sec, 1000);
+  EXPECT_EQ(St(*result, "/t/implied").st_uid, 0u);
+  EXPECT_EQ(St(*result, "/t/implied/f").st_uid, 3u);
+  EXPECT_EQ(Get(*result, "/t/older"), "from below");
+  EXPECT_EQ(St(*result, "/t/older").st_ino, St(*result, "/t/old").st_ino);
+  EXPECT_EQ(St(*result, "/t/old").st_mode & 07777, 0640u) << "as the link's entry says";
   EXPECT_EQ(Get(*result, "/t/dir/f"), "content");
   EXPECT_EQ(St(*result, "/t/dir/f").st_ino, St(*result, "/t/dir/hard").st_ino);
   EXPECT_EQ(St(*result, "/t/dir").st_mode & 07777, 0750u);
   EXPECT_EQ(St(*result, "/t/dir").st_mtim.tv_sec, 1000);
   EXPECT_EQ(St(*result, "/t/dir/f").st_uid, 3u);
-  EXPECT_EQ(Get(*result, "/etc/caught"), "inside");
+  EXPECT_EQ(Get(*result, "/t/etc/caught"), "inside");
   EXPECT_EQ(Get(*result, "/t/escape"), "inside too");
   EXPECT_EQ(Get(*result, "/t/plain.txt"), "no archive");
 }

@@ -40,9 +40,9 @@ absl::StatusOr<std::unique_ptr<TreeWriter>> TreeWriter::Open(snapshot::Snapshots
 
 class TreeWriter::Steps final : public tree::PathSteps {
  public:
-  explicit Steps(TreeWriter& writer) : writer_(writer) {}
+  Steps(TreeWriter& writer, const std::string& root) : writer_(writer), root_(root) {}
   absl::StatusOr<tree::EntryKind> Look(const std::vector<std::string>& way, const std::string& name, std::string* target) override {
-    const std::string path = tree::PathOf(way, name);
+    const std::string path = JoinPath(root_, tree::PathOf(way, name));
     if (writer_.directories_.contains(path)) return tree::EntryKind::kDirectory;
     ASSIGN_OR_RETURN(const auto st, writer_.Lstat(path));
     if (!st.has_value()) return tree::EntryKind::kNone;
@@ -55,12 +55,13 @@ class TreeWriter::Steps final : public tree::PathSteps {
 
  private:
   TreeWriter& writer_;
+  const std::string& root_;
 };
 
-absl::StatusOr<std::string> TreeWriter::Resolve(absl::string_view path) {
-  Steps steps(*this);
+absl::StatusOr<std::string> TreeWriter::Resolve(absl::string_view path, const std::string& root) {
+  Steps steps(*this, root);
   ASSIGN_OR_RETURN(const tree::PathEnd end, tree::WalkPath(steps, path, true));
-  return end.Path();
+  return JoinPath(root, end.Path());
 }
 
 absl::StatusOr<std::string> TreeWriter::ResolveParent(absl::string_view path) {

@@ -2,8 +2,7 @@
 //
 // Changes go straight into the snapshot's own directory ("upper"), where an overlay mount would put them; the parent's tree
 // shows through from its layers ("lower"). What overlayfs does in the kernel for a writer (making directories
-// of the lower tree in the upper one first, whiteouts for what is removed) is done here. That saves a mount per operation, and
-// files can be hard-linked from other snapshots, which no mount allows.
+// of the lower tree in the upper one first, whiteouts for what is removed) is done here. That saves a mount per operation.
 #pragma once
 
 #include <sys/stat.h>
@@ -32,8 +31,9 @@ class TreeWriter {
   // Over plain directories; `lowers` topmost first.
   static absl::StatusOr<std::unique_ptr<TreeWriter>> OpenDirectories(const std::string& upper, const std::vector<std::string>& lowers);
 
-  // The path that `path` means when every link is followed inside the tree; what does not exist is taken as it stands.
-  absl::StatusOr<std::string> Resolve(absl::string_view path);
+  // The path that `path` means when every link is followed inside the tree; what does not exist is taken as it stands. With `root`, a
+  // resolved path, all of this is seen from there: links do not lead out of it.
+  absl::StatusOr<std::string> Resolve(absl::string_view path, const std::string& root = "/");
   // The same, but a link in the last component is not followed.
   absl::StatusOr<std::string> ResolveParent(absl::string_view path);
 
@@ -59,11 +59,6 @@ class TreeWriter {
   // Removes what is there, recursively. OK when there is nothing.
   absl::Status Remove(const std::string& path);
 
-  // Remembers that the file with this inode was linked into the snapshot; false when it already had been. Two names for one
-  // inode within a layer would become a hard link in the image, so the second has to be a copy. Devices do not count: an
-  // overlay shows another one than its layers, and a needless copy does no harm.
-  bool ClaimInode(ino_t inode) { return linked_.insert(inode).second; }
-
  private:
   class Steps;
 
@@ -83,7 +78,6 @@ class TreeWriter {
   absl::flat_hash_set<std::string> hidden_;          // whiteouts and opaque directories: nothing of the lower tree shows there
   absl::flat_hash_set<std::string> directories_;     // known to be directories, in either tree
   absl::flat_hash_map<std::string, UniqueFd> open_;  // directories of the upper tree
-  absl::flat_hash_set<ino_t> linked_;
 };
 
 }  // namespace cachalot::op

@@ -49,6 +49,8 @@ class Unpacker {
     }
     // Now that nothing is added to them any more.
     for (auto directory = directories_.rbegin(); directory != directories_.rend(); ++directory) {
+      ASSIGN_OR_RETURN(const auto st, tree_.Lstat(directory->first));
+      if (!st.has_value() || !S_ISDIR(st->st_mode)) continue;  // a later entry took its place
       ASSIGN_OR_RETURN(const int fd, tree_.OpenDirectory(directory->first));
       const struct timespec times[2] = {directory->second, directory->second};
       if (::futimens(fd, times) != 0) return ErrnoError(absl::StrCat("utime ", directory->first));
@@ -57,17 +59,19 @@ class Unpacker {
   }
 
  private:
-  // Where an archive's name lies: links on the way are followed inside the tree, but not out of the destination's own text.
+  // Where an archive's name lies: links on the way are followed as if the destination were the root. Directories that the archive does not
+  // have are root's.
   absl::StatusOr<std::string> Locate(absl::string_view name) {
     const std::string inside = RootedPath(name);
     if (inside == "/") return root_;
-    ASSIGN_OR_RETURN(std::string parent, tree_.Resolve(JoinPath(root_, DirName(inside))));
+    ASSIGN_OR_RETURN(std::string parent, tree_.Resolve(DirName(inside), root_));
     ASSIGN_OR_RETURN(const auto st, tree_.Lstat(parent));
-    if (!st.has_value()) RETURN_IF_ERROR(MakeDirectories(tree_, parent, kImpliedDirectoryMode, owner_, std::nullopt));
+    if (!st.has_value()) RETURN_IF_ERROR(MakeDirectories(tree_, parent, kImpliedDirectoryMode, std::nullopt, std::nullopt));
     return JoinPath(parent, BaseName(inside));
   }
 
   absl::Status Unpack(const codec::TarEntry& entry) {
+    if (CleanPath(entry.path) == ".") return absl::OkStatus();  // the destination keeps what it has
     ASSIGN_OR_RETURN(const std::string path, Locate(entry.path));
     const bool directory = entry.type == codec::TarType::kDirectory;
     ASSIGN_OR_RETURN(const auto old, tree_.Lstat(path));
@@ -87,7 +91,7 @@ class Unpacker {
       directories_.emplace_back(path, entry.mtime);
       return absl::OkStatus();
     }
-    if (entry.type == codec::TarType::kHardLink) return Link(entry, path);
+    if (entry.type == codec::TarType::kHardLink) return Link(entry, path, attributes);
     ASSIGN_OR_RETURN(const TreeWriter::Place place, tree_.MakeRoom(path));
     if (entry.type == codec::TarType::kFile) return WriteFile(entry, place, attributes);
     if (entry.type == codec::TarType::kSymlink) {
@@ -98,14 +102,32 @@ class Unpacker {
     return SetAttributes(place.parent, place.name, attributes);
   }
 
-  absl::Status Link(const codec::TarEntry& entry, const std::string& path) {
+  // The entry's attributes become those of the file.
+  absl::Status Link(const codec::TarEntry& entry, const std::string& path, Attributes attributes) {
     ASSIGN_OR_RETURN(const std::string from, Locate(entry.link));
+    ASSIGN_OR_RETURN(const auto st, tree_.Lstat(from));
+    if (!st.has_value()) return ErrnoError(absl::StrCat("link ", entry.link), ENOENT);
     ASSIGN_OR_RETURN(const int open, tree_.OpenDirectory(DirName(from)));
     const UniqueFd directory(::fcntl(open, F_DUPFD_CLOEXEC, 0));
+    if (::faccessat(directory.get(), BaseName(from).c_str(), F_OK, AT_SYMLINK_NOFOLLOW) != 0) RETURN_IF_ERROR(CopyUp(from, *st));
     ASSIGN_OR_RETURN(const TreeWriter::Place place, tree_.MakeRoom(path));
     if (::linkat(directory.get(), BaseName(from).c_str(), place.parent, place.name.c_str(), 0) != 0) {
       return ErrnoError(absl::StrCat("link ", entry.link));
     }
+    attributes.mode = (st->st_mode & S_IFMT) | entry.mode;
+    return SetAttributes(place.parent, place.name, attributes);
+  }
+
+  // Brings a file of the lower tree into the upper one, which alone can give it another name.
+  absl::Status CopyUp(const std::string& path, const struct stat& st) {
+    if (!S_ISREG(st.st_mode)) return absl::UnimplementedError(absl::StrCat("hard link to ", path, ": not a regular file of the archive"));
+    ASSIGN_OR_RETURN(const UniqueFd from, tree_.OpenFile(path));
+    ASSIGN_OR_RETURN(const TreeWriter::Place place, tree_.MakeRoom(path));
+    const UniqueFd to(::openat(place.parent, place.name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+    if (!to.valid()) return ErrnoError("open");
+    RETURN_IF_ERROR(CopyData(from.get(), to.get()));
+    RETURN_IF_ERROR(SetAttributes(to.get(), "", AttributesOf(st)));
+    CopyXattrs(from.get(), to.get());
     return absl::OkStatus();
   }
 
