@@ -2,6 +2,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <mutex>
 #include <utility>
 
@@ -196,11 +197,18 @@ class CrunRuntime final : public Runtime {
   absl::StatusOr<ToolContainer::Parts> MakeParts(const ContainerSpec& spec) {
     ASSIGN_OR_RETURN(UniqueFd root, os::Open(spec.rootfs, O_PATH | O_DIRECTORY));
     UniqueFd stubs_root(::fcntl(root.get(), F_DUPFD_CLOEXEC, 0));
-    std::vector<MountStubs::Point> points = {{"/etc/resolv.conf", kHostFile}, {"/etc/hosts", kHostFile}};
+    std::vector<MountStubs::Point> points = {{.destination = "/proc", .stays = true},
+                                             {.destination = "/dev", .stays = true},
+                                             {.destination = "/sys", .stays = true},
+                                             {.destination = "/etc/resolv.conf", .source = kHostFile},
+                                             {.destination = "/etc/hosts", .source = kHostFile}};
     for (const MountPoint& point : spec.mounts) {
-      points.push_back({CleanDestination(point.dest), point.mount.type == "bind" ? point.mount.source : ""});
+      const bool readonly = point.readonly || std::count(point.mount.options.begin(), point.mount.options.end(), "ro") > 0;
+      points.push_back(
+          {.destination = CleanDestination(point.dest), .source = point.mount.type == "bind" ? point.mount.source : "", .readonly = readonly});
     }
     RETURN_IF_ERROR(MountStubs::Check(root.get(), points));
+    ASSIGN_OR_RETURN(MountStubs stubs, MountStubs::Make(std::move(stubs_root), points, spec.remove_stub_parents));
     ASSIGN_OR_RETURN(User user, LookUpUser(root.get(), spec.process.user));
     user.groups.insert(user.groups.end(), spec.devices.groups.begin(), spec.devices.groups.end());
     ASSIGN_OR_RETURN(std::unique_ptr<ContainerNetwork> network, AttachNetwork(spec));
@@ -212,7 +220,7 @@ class CrunRuntime final : public Runtime {
                                 .privileged = spec.privileged,
                                 .apparmor_profile = config_.apparmor_profile,
                                 .network = std::move(network),
-                                .stubs = MountStubs(std::move(stubs_root), points, spec.remove_stub_parents)};
+                                .stubs = std::move(stubs)};
   }
 
   absl::StatusOr<std::unique_ptr<ToolContainer>> StartTool(ContainerSpec spec, Streams streams) {

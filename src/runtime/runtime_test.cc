@@ -153,7 +153,28 @@ TEST_F(RuntimeTest, GivesHostsAndResolvConfAndTakesTheStubsAway) {
   for (const char* stub : {"root/etc/hosts", "root/run/resolv.conf", "root/data"}) EXPECT_FALSE(os::Lstat(scratch_ / stub).ok()) << stub;
   struct stat after = os::Lstat(scratch_ / "root/etc").value();
   EXPECT_EQ(before.st_ino, after.st_ino);
+  EXPECT_EQ(before.st_mtim.tv_sec, after.st_mtim.tv_sec);
+  EXPECT_EQ(before.st_mtim.tv_nsec, after.st_mtim.tv_nsec);
   EXPECT_EQ(Run(Shell("cat /etc/hosts")).out, "127.0.0.1\tlocalhost buildkitsandbox\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+}
+
+TEST_F(RuntimeTest, MountPointsAreOrdinaryDirectories) {
+  for (const char* name : {"proc", "dev", "sys"}) ASSERT_EQ(::rmdir((scratch_ / "root/" + name).c_str()), 0);
+  for (const char* name : {"cache", "other"}) ASSERT_TRUE(os::MakeDirectories(scratch_ / name).ok());
+  ContainerSpec spec = Shell("stat -c '%n %a %u' /new /new/deep /data /data/in");
+  spec.remove_stub_parents = true;
+  spec.mounts.push_back({"/new/deep/point", {"tmpfs", "tmpfs", {}}, false});
+  spec.mounts.push_back({"/data", {"bind", scratch_ / "cache", {"rbind"}}, false});
+  spec.mounts.push_back({"/data/in/side", {"bind", scratch_ / "other", {"rbind"}}, false});
+  Outcome outcome = Run(spec);
+  EXPECT_EQ(outcome.out, "/new 755 0\n/new/deep 755 0\n/data 755 0\n/data/in 755 0\n") << outcome.err << outcome.status.status();
+  for (const char* name : {"proc", "dev", "sys"}) EXPECT_EQ(os::Lstat(scratch_ / "root/" + name)->st_mode & 07777, 0755u) << name;
+  for (const char* stub : {"root/new", "root/data"}) EXPECT_FALSE(os::Lstat(scratch_ / stub).ok()) << stub;
+  // A tree that is only read gets no mount points.
+  spec.mounts[1].readonly = true;
+  spec.mounts[2].dest = "/data/fresh";
+  EXPECT_EQ(Run(spec).status.status().message(), "mount point /data/fresh does not exist in what is mounted read-only at /data");
+  EXPECT_FALSE(os::Lstat(scratch_ / "cache/fresh").ok());
 }
 
 TEST_F(RuntimeTest, KeepsWhatTheStepItselfLeft) {

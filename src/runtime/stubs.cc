@@ -4,11 +4,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/log.h"
+#include "base/path.h"
 #include "base/status.h"
 #include "base/status_macros.h"
 #include "os/file.h"
@@ -48,6 +50,30 @@ void MakePoint(int root_fd, const tree::PathEnd& end, const std::string& source)
   if (file && directory.ok()) (void)os::OpenBeneath(directory->get(), end.rest.back(), O_WRONLY | O_CREAT | O_NOFOLLOW, 0644);
 }
 
+// The point in whose tree `points[index]` lies, or null for the root's.
+const MountStubs::Point* Around(const std::vector<MountStubs::Point>& points, std::size_t index) {
+  const MountStubs::Point* around = nullptr;
+  for (std::size_t i = 0; i < index; ++i) {
+    const std::string& other = points[i].destination;
+    if (other != points[index].destination && IsBeneath(points[index].destination, other)) around = &points[i];
+  }
+  return around;
+}
+
+absl::Status MakeInSource(const MountStubs::Point& point, const MountStubs::Point& around) {
+  if (around.source.empty()) return absl::OkStatus();
+  absl::StatusOr<UniqueFd> root = os::Open(around.source, O_PATH | O_DIRECTORY);
+  if (!root.ok()) return absl::OkStatus();
+  absl::StatusOr<tree::Resolved> end = tree::Resolve(root->get(), point.destination.substr(around.destination.size()));
+  if (!end.ok() || end->exists()) return absl::OkStatus();
+  if (around.readonly) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("mount point ", point.destination, " does not exist in what is mounted read-only at ", around.destination));
+  }
+  MakePoint(root->get(), *end, point.source);
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status MountStubs::Check(int root, const std::vector<Point>& points) {
@@ -66,23 +92,54 @@ absl::Status MountStubs::Check(int root, const std::vector<Point>& points) {
   return absl::OkStatus();
 }
 
-MountStubs::MountStubs(UniqueFd root, const std::vector<Point>& points, bool parents) : root_(std::move(root)) {
-  for (const Point& point : points) {
-    absl::StatusOr<tree::Resolved> end = tree::Resolve(root_.get(), point.destination);
-    if (!end.ok() || end->exists()) continue;
-    if (end->linked) MakePoint(root_.get(), *end, point.source);
-    std::size_t there = end->kind == tree::EntryKind::kNone ? 0 : 1;
-    while (end->rest.size() > there) {
-      missing_.push_back(end->Path().substr(1));
-      end->rest.pop_back();
-      if (!parents) break;
-    }
+absl::StatusOr<MountStubs> MountStubs::Make(UniqueFd root, const std::vector<Point>& points, bool parents) {
+  MountStubs stubs(std::move(root));
+  for (std::size_t i = 0; i < points.size(); ++i) {
+    const Point* around = Around(points, i);
+    RETURN_IF_ERROR(around == nullptr ? stubs.MakeInRoot(points[i], parents) : MakeInSource(points[i], *around));
   }
+  return stubs;
+}
+
+absl::Status MountStubs::MakeInRoot(const Point& point, bool parents) {
+  absl::StatusOr<tree::Resolved> end = tree::Resolve(root_.get(), point.destination);
+  if (!end.ok() || end->exists()) return absl::OkStatus();
+  tree::PathEnd directory = *end;
+  directory.rest.clear();
+  Changed changed;
+  changed.path = directory.Path();
+  ASSIGN_OR_RETURN(changed.before, os::Stat(end->directory.get()));
+  MakePoint(root_.get(), *end, point.source);
+  ASSIGN_OR_RETURN(changed.after, os::Stat(end->directory.get()));
+  const auto same = std::find_if(changed_.begin(), changed_.end(), [&](const Changed& other) { return other.path == changed.path; });
+  if (same != changed_.end()) {
+    same->after = changed.after;
+  } else {
+    changed_.push_back(std::move(changed));
+  }
+  const std::size_t there = end->kind == tree::EntryKind::kNone ? 0 : 1;
+  while (!point.stays && end->rest.size() > there) {
+    stubs_.push_back(end->Path().substr(1));
+    end->rest.pop_back();
+    if (!parents) break;
+  }
+  return absl::OkStatus();
 }
 
 void MountStubs::Remove() {
-  for (const std::string& path : missing_) RemoveStub(root_.get(), path);
-  missing_.clear();
+  for (const std::string& path : stubs_) RemoveStub(root_.get(), path);
+  stubs_.clear();
+  for (const Changed& changed : changed_) {
+    const std::string relative = changed.path == "/" ? "." : changed.path.substr(1);
+    absl::StatusOr<UniqueFd> directory = os::OpenBeneath(root_.get(), relative, O_RDONLY | O_DIRECTORY);
+    if (!directory.ok()) continue;
+    absl::StatusOr<struct stat> now = os::Stat(directory->get());
+    const auto same = [](const timespec& a, const timespec& b) { return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec; };
+    if (!now.ok() || !same(now->st_mtim, changed.after.st_mtim)) continue;
+    const struct timespec times[2] = {{0, UTIME_OMIT}, changed.before.st_mtim};
+    if (::futimens(directory->get(), times) != 0) LogWarning(ErrnoError(absl::StrCat("restore the times of ", changed.path)).message());
+  }
+  changed_.clear();
 }
 
 }  // namespace cachalot::runtime

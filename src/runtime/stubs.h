@@ -1,33 +1,51 @@
 // Empty files and directories that the runtime makes as mount points in a root file system, and that must not stay in it.
 #pragma once
 
+#include <sys/stat.h>
+
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "base/unique_fd.h"
 
 namespace cachalot::runtime {
 
-// Notes which mount points are missing; after the container's end, Remove() takes away those that exist then, as far as they are
-// empty, and gives their parents the times back. Links are followed inside the root only. Missing points behind dangling links are
-// made at once, for crun does not make those.
+// Makes the mount points that are missing: root's, mode 0755, and files where files are bound. After the container's end, Remove() takes
+// away those that the container left empty. Directories that were there have the times then that they had before, unless the container
+// changed them. Links are followed inside the root only.
 class MountStubs {
  public:
   struct Point {
-    std::string destination;  // absolute, in the container
-    std::string source{};     // what is bound there: a mount point is a file where that is one; empty: a directory
+    std::string destination;  // absolute and clean, in the container
+    std::string source{};     // what is bound there; "": something else, whose tree begins empty
+    bool readonly = false;    // nothing is made in `source`
+    bool stays = false;       // is not taken away
   };
+  // `points` in the order in which they are mounted. With `parents`, directories made on the way are taken away, too. What lies in an earlier
+  // point's source is made there, and stays. FAILED_PRECONDITION for what is missing in one that is read-only.
+  static absl::StatusOr<MountStubs> Make(UniqueFd root, const std::vector<Point>& points, bool parents);
   // An error when the runtime program would do more than mount there: crun 1.8 makes devices where a link at /dev leads on the host, and opens
   // what a file is to be bound over for writing, be it a device or a pipe.
   static absl::Status Check(int root, const std::vector<Point>& points);
-  // With `parents`, missing parent directories count too.
-  MountStubs(UniqueFd root, const std::vector<Point>& points, bool parents);
+  ~MountStubs() { Remove(); }
+  MountStubs(MountStubs&&) = default;
+  // Does its work once.
   void Remove();
 
  private:
+  // A directory in which stubs were made.
+  struct Changed {
+    std::string path;
+    struct stat before, after;
+  };
+  explicit MountStubs(UniqueFd root) : root_(std::move(root)) {}
+  absl::Status MakeInRoot(const Point& point, bool parents);
+
   UniqueFd root_;
-  std::vector<std::string> missing_;  // resolved, relative to the root, children before parents
+  std::vector<std::string> stubs_;  // relative to the root, children before parents
+  std::vector<Changed> changed_;
 };
 
 }  // namespace cachalot::runtime
