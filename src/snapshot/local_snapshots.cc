@@ -123,13 +123,13 @@ absl::StatusOr<std::string> LocalSnapshots::MakeLayerDirectory(const Record& rec
   if (::mkdir(path.c_str(), 0700) != 0) return ErrnoError(absl::StrCat("mkdir ", path));
   const std::string layer = absl::StrCat(path, "/fs");
   if (::mkdir(layer.c_str(), 0755) != 0 || ::chmod(layer.c_str(), 0755) != 0) return ErrnoError(absl::StrCat("mkdir ", layer));
-  // The topmost layer's root stands for the whole tree's.
+  // The topmost layer's root stands for the whole tree's. Its mode is fresh in each: what one step does to
+  // it locks no later step's user out, and layers do not carry it.
   struct stat status;
   if (record.parent == nullptr || ::stat(LayerPath(*record.parent).c_str(), &status) != 0) return layer;
   const timespec times[2] = {{0, UTIME_OMIT}, status.st_mtim};
-  if (::chown(layer.c_str(), status.st_uid, status.st_gid) != 0 || ::chmod(layer.c_str(), status.st_mode & 07777) != 0 ||
-      ::utimensat(AT_FDCWD, layer.c_str(), times, 0) != 0) {
-    return ErrnoError(absl::StrCat("set owner and mode of ", layer));
+  if (::chown(layer.c_str(), status.st_uid, status.st_gid) != 0 || ::utimensat(AT_FDCWD, layer.c_str(), times, 0) != 0) {
+    return ErrnoError(absl::StrCat("set owner and time of ", layer));
   }
   return layer;
 }

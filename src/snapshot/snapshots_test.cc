@@ -33,7 +33,7 @@ TEST_F(SnapshotsTest, PrepareCommitAndStack) {
   EXPECT_EQ(ReadFile(view->path() + "/d/x"), "(none)");
   struct stat status;
   ASSERT_EQ(stat(view->path().c_str(), &status), 0);
-  EXPECT_EQ(status.st_mode & 07777, 0711U) << "the root's mode is inherited";
+  EXPECT_EQ(status.st_mode & 07777, 0755U) << "what one step does to the mode of the root, the next does not see";
   EXPECT_EQ(View(top), view) << "readers share a mount";
   EXPECT_EQ(ReadFile(View(base)->path() + "/a"), "1");
   EXPECT_FALSE(snapshots_->MountTree(top, false).ok()) << "committed";
@@ -225,7 +225,7 @@ TEST_F(SnapshotsTest, UnpacksLayersLazily) {
   EXPECT_EQ(status.st_mode & 07777, 0700U) << "an implied directory is as below";
   EXPECT_EQ(status.st_mtim.tv_sec, 1600000000);
   ASSERT_EQ(lstat(view->path().c_str(), &status), 0);
-  EXPECT_EQ(status.st_mode & 07777, 0750U);
+  EXPECT_EQ(status.st_mode & 07777, 0755U) << "a layer's mode of the root is for that layer alone";
   EXPECT_EQ(ReadFile(view->path() + "/again"), "link");
   EXPECT_EQ(ReadFile(view->path() + "/usr/bin/added"), "2");
   ASSERT_EQ(lstat((view->path() + "/dev/null").c_str(), &status), 0);
