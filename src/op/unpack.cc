@@ -48,12 +48,12 @@ class Unpacker {
       ASSIGN_OR_RETURN(more, reader_.Next(&entry));
     }
     // Now that nothing is added to them any more.
-    for (auto directory = directories_.rbegin(); directory != directories_.rend(); ++directory) {
-      ASSIGN_OR_RETURN(const auto st, tree_.Lstat(directory->first));
+    for (const auto& [path, time] : directories_) {
+      ASSIGN_OR_RETURN(const auto st, tree_.Lstat(path));
       if (!st.has_value() || !S_ISDIR(st->st_mode)) continue;  // a later entry took its place
-      ASSIGN_OR_RETURN(const int fd, tree_.OpenDirectory(directory->first));
-      const struct timespec times[2] = {directory->second, directory->second};
-      if (::futimens(fd, times) != 0) return ErrnoError(absl::StrCat("utime ", directory->first));
+      ASSIGN_OR_RETURN(const int fd, tree_.OpenDirectory(path));
+      const struct timespec times[2] = {time, time};
+      if (::futimens(fd, times) != 0) return ErrnoError(absl::StrCat("utime ", path));
     }
     return absl::OkStatus();
   }

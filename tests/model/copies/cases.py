@@ -171,7 +171,7 @@ class Case:
         excludes = rng.choice([0, 0, 0, 1, 2])
         for _ in range(excludes):
             words.append("--exclude=" + rng.choice(["", "", "", "!", "**/"]) + self.pattern(rng.choice(NAMES + self.tree.paths).split("/")[-1]).replace(" ", "?"))
-        if not is_add and rng.random() < 0.15:
+        if not is_add and not excludes and rng.random() < 0.25:  # to the peer a named path that is excluded is missing
             words.append("--parents")
         sources = [self.source("src/", wildcards=not excludes) for _ in range(rng.choice([1, 1, 1, 2, 3]))]
         if is_add and rng.random() < 0.6:
