@@ -56,7 +56,9 @@ class CopierTest : public testing::Test {
     if (!S_ISDIR(x.st_mode)) {
       EXPECT_EQ(x.st_nlink, y.st_nlink) << a;
       EXPECT_EQ(inodes_.try_emplace(x.st_ino, y.st_ino).first->second, y.st_ino) << a;
-      if (S_ISREG(x.st_mode)) EXPECT_EQ(Get(a), Get(b)) << a;
+      if (S_ISREG(x.st_mode)) {
+        EXPECT_EQ(Get(a), Get(b)) << a;
+      }
       return;
     }
     auto names = [&](const std::string& path) {
