@@ -3,6 +3,8 @@
 #include <set>
 #include <utility>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_split.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "op/layer_fetcher.h"
@@ -26,6 +28,15 @@ BuildCache::BuildCache(op::EnvironmentPtr environment, CancelToken cancel)
     : environment_(std::move(environment)), cancel_(std::move(cancel)), local_(environment_->parts.index, environment_->parts.snapshots) {}
 
 void BuildCache::Import(const std::string& type, const remotecache::Attributes& attributes) {
+  if (const auto names = attributes.find("name"); type == "azblob" && names != attributes.end() && absl::StrContains(names->second, ';')) {
+    // Several configs of one container, each a cache of its own.
+    remotecache::Attributes one = attributes;
+    for (const absl::string_view name : absl::StrSplit(names->second, ';', absl::SkipEmpty())) {
+      one["name"] = std::string(name);
+      Import(type, one);
+    }
+    return;
+  }
   const op::Parts& parts = environment_->parts;
   auto imports = imports_.Lock();
   std::unique_ptr<CacheImport>& import = (*imports)[CacheImport::NameOf(type, attributes)];
