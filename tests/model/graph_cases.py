@@ -31,7 +31,7 @@ OPTIONS = [
     {}, {}, {}, {"build-arg:ARG1": "given"}, {"build-arg:http_proxy": "http://proxy:1"}, {"label:x": "y"}, {"no-cache": ""}, {"no-cache": "s1"},
     {"add-hosts": "one=10.0.0.1,two=10.0.0.2"}, {"shm-size": "134217728"}, {"ulimit": "nofile=1024:2048"}, {"force-network-mode": "none"},
     {"hostname": "host"}, {"cgroup-parent": "/x"}, {"build-arg:BUILDKIT_CONTEXT_KEEP_GIT_DIR": "1"}, {"build-arg:SOURCE_DATE_EPOCH": "1000"},
-    {"build-arg:BUILDKIT_CACHE_MOUNT_NS": "ns"}, {"image-resolve-mode": "pull"}, {"build-arg:BUILDKIT_MULTI_PLATFORM": "1"}, {"target": "s0"},
+    {"build-arg:BUILDKIT_CACHE_MOUNT_NS": "ns"}, {"image-resolve-mode": "pull"}, {"target": "s0"},
 ]
 
 
