@@ -265,13 +265,13 @@ std::string Worlds(bool races, const std::function<bool(int operations)>& enough
 
 TEST(HostileTest, NothingOutsideChanges) {
   if (!os::CanMount()) GTEST_SKIP() << "needs root for a root directory of its own";
-  const int wanted = static_cast<int>(tree::FromEnvironment("HOSTILE_OPERATIONS", 5000));
+  const int wanted = static_cast<int>(tree::FromEnvironment("HOSTILE_OPERATIONS", 4000));
   EXPECT_EQ(tree::RunApart([&] { return Worlds(false, [&](int operations) { return operations >= wanted; }); }), "");
 }
 
 TEST(HostileTest, NothingOutsideChangesWhileTreesChange) {
   if (!os::CanMount()) GTEST_SKIP() << "needs root for a root directory of its own";
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(tree::FromEnvironment("HOSTILE_SECONDS", 10));
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(tree::FromEnvironment("HOSTILE_SECONDS", 5));
   EXPECT_EQ(tree::RunApart([&] { return Worlds(true, [&](int) { return std::chrono::steady_clock::now() > end; }); }), "");
 }
 

@@ -187,7 +187,7 @@ class Hostile {
 
   // A name; mostly one of few, so that entries meet.
   std::string Name() {
-    static const std::vector<std::string> kFew = {"a", "b", "c", "d", "etc", "file", "link", "x", "passwd"};
+    static const std::vector<std::string> kFew = {"a", "b", "c", "etc", "file", "x"};
     static const std::vector<std::string> kOdd = {
         ".",        "..", "",   "new\nline", ".wh.a", ".wh..wh..opq", ".wh..", ".wh...", ".wh.", "...", std::string(255, 'n'), std::string(256, 'm'),
         "\xff\xfe", "*",  "[a", "a b",       "nope",  ":,\\"};
@@ -203,6 +203,7 @@ class Hostile {
   // A path of several names, of every form.
   std::string Path() {
     if (Once(20)) return absl::StrCat(Climb(), Name());
+    if (Once(20)) return absl::StrCat("nope/../", Name(), "/", Name());
     std::string path = Once(2) ? "/" : "";
     for (std::size_t i = 0, n = 1 + Below(4); i < n; ++i) absl::StrAppend(&path, i == 0 ? "" : Once(10) ? "//" : "/", Name());
     if (Once(10)) path += Pick<std::string>({"/", "/.", "/..", "//"});
@@ -211,12 +212,14 @@ class Hostile {
   }
   // What a link holds.
   std::string LinkTarget() {
-    switch (Below(9)) {
+    switch (Below(11)) {
       case 0: return Pick<std::string>({"/a", "/file", "/a/b", "/etc", "/none", "/etc/passwd"});
       case 1: return absl::StrCat(Climb(), Pick<std::string>({"", "a", "file", "etc/passwd"}));
-      case 2: return absl::StrCat("nope/", Once(2) ? "" : "more/../", "../", Name(), "/", Pick<std::string>({"a", "etc", "file", "new"}));
+      case 2:
+      case 9: return absl::StrCat("nope/", Once(2) ? "" : "more/../", "../", Name(), "/", Pick<std::string>({"a", "etc", "file", "new"}));
       case 3: return absl::StrCat(Name(), "/", Name(), "/../../", Climb(), Name());
-      case 4: return "/";
+      case 4:
+      case 10: return "/";
       case 5: return Name().empty() ? "." : Name() + "/..";
       case 6: return Pick<std::string>({".", "..", "a", "b", "link", "/a/link", "../a", "/proc/self/root", "/proc/self/cwd", "/dev/null"});
       case 7: return Path().empty() ? "/" : absl::StrCat("/", Path());
