@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "llb/caps.h"
 #include "llb/wire.h"
 
@@ -155,6 +157,58 @@ TEST(LoadDefinition, RefusesBrokenOperations) {
   EXPECT_THAT(Writer().ErrorOf(op), HasSubstr("invalid diff input index 0"));
   op.mutable_passthrough();
   EXPECT_THAT(Writer().ErrorOf(op), HasSubstr("invalid passthrough op with no id"));
+}
+
+// Numbers of inputs and outputs that are out of range brought the daemon down: whatever loads has none.
+TEST(LoadDefinition, Ghsaqx3x_mv6r_52p6) {
+  constexpr std::int64_t kNumbers[] = {std::numeric_limits<std::int64_t>::min(), std::numeric_limits<std::int32_t>::min(), -2, -1, 0, 1, 2,
+                                       std::numeric_limits<std::int32_t>::max(), std::numeric_limits<std::int64_t>::max()};
+  const auto in_range = [](std::int64_t index, std::size_t count) { return index >= -1 && index < static_cast<std::int64_t>(count); };
+  int loaded = 0;
+  for (const std::int64_t number : kNumbers) {
+    for (int form = 0; form < 10; ++form) {
+      Writer writer;
+      const std::string root = writer.AddSource("local://a");
+      pb::Op op = Exec(root);
+      std::int64_t result = 0;
+      if (form == 0) op.mutable_exec()->mutable_mounts(0)->set_input(number);
+      if (form == 1) op.mutable_exec()->mutable_mounts(0)->set_output(number);
+      if (form == 2) op.mutable_inputs(0)->set_index(number);
+      if (form == 3) result = number;
+      if (form == 4) op.mutable_merge()->add_inputs()->set_input(number);
+      if (form == 5) op.mutable_diff()->mutable_lower()->set_input(number), op.mutable_diff()->mutable_upper()->set_input(0);
+      if (form == 6) op.mutable_diff()->mutable_lower()->set_input(0), op.mutable_diff()->mutable_upper()->set_input(number);
+      if (form == 7) op.mutable_build()->set_builder(number);
+      if (form >= 8) {
+        pb::FileAction& action = *op.mutable_file()->add_actions();
+        action.set_input(form == 8 ? number : 0);
+        action.set_secondaryinput(form == 9 ? number : -1);
+        action.mutable_copy()->set_src("/");
+      }
+      writer.AddTerminal(writer.Add(op), result);
+      const absl::StatusOr<Edge> edge = writer.Load();
+      if (!edge.ok() || edge->vertex == nullptr) continue;
+      ++loaded;
+      const Vertex& vertex = *edge->vertex;
+      EXPECT_GE(edge->output, 0);
+      for (const Edge& input : vertex.inputs) EXPECT_EQ(input.output, 0);
+      if (const auto* exec = std::get_if<ExecOp>(&vertex.op)) {
+        for (const Mount& mount : exec->mounts)
+          EXPECT_TRUE(in_range(mount.input, vertex.inputs.size()) && in_range(mount.output, exec->mounts.size()));
+      }
+    }
+  }
+  EXPECT_GT(loaded, 5);
+}
+
+// Security modes that nobody knows were neither refused nor confined.
+TEST(LoadDefinition, Ghsa7236_3392_c5c6) {
+  for (const int mode : {2, 3, 99, -1}) {
+    Writer writer;
+    pb::Op op = Exec(writer.AddSource("local://a"));
+    op.mutable_exec()->set_security(static_cast<pb::SecurityMode>(mode));
+    EXPECT_THAT(writer.ErrorOf(op), HasSubstr("security mode")) << mode;
+  }
 }
 
 TEST(LoadDefinition, RefusesUnknownCapabilities) {

@@ -12,8 +12,9 @@ skip() { echo "skipped: $*"; exit 77; }
 fail() { echo "FAILED: $*" >&2; exit 1; }
 need_root() { [ "$(id -u)" = 0 ] || skip "needs root"; }
 
+# clean_up [CODE]: scripts with a trap of their own hand over the code that they end with.
 clean_up() {
-  local code=$?
+  local code=${1:-$?}
   stop_daemon || code=1
   [ -z "$registry_pid" ] || { kill "$registry_pid"; wait "$registry_pid" || true; } 2>/dev/null
   if [ $code -ne 0 ] && [ $code -ne 77 ] && [ -f "$work/daemon.log" ]; then

@@ -4,13 +4,15 @@
 need_root
 command -v mkfs.ext4 >/dev/null || skip "mkfs.ext4 is not installed"
 secret=S3CR3T$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
-mkdir -m 0777 "$work/root"
+mkdir "$work/disk"
+ln -s disk "$work/root"
 truncate -s 600M "$work/disk.img"
 mkfs.ext4 -q -m 0 "$work/disk.img"
-mount -o loop "$work/disk.img" "$work/root" 2>/dev/null || skip "loop devices cannot be mounted here"
-trap 'stop_daemon || true; umount -l "$work/root"; clean_up' EXIT
-rmdir "$work/root/lost+found"
-chmod 0777 "$work/root"
+mount -o loop "$work/disk.img" "$work/disk" 2>/dev/null || skip "loop devices cannot be mounted here"
+search=
+trap 'code=$?; [ -z "$search" ] || kill "$search" 2>/dev/null || true; stop_daemon || true; umount -l "$work/disk"; clean_up $code' EXIT
+rmdir "$work/disk/lost+found"
+chmod 0777 "$work/disk"
 
 umask 0
 start_daemon
@@ -20,7 +22,7 @@ port=$(free_port)
 cat >> "$work/context/Dockerfile" <<DOCKERFILE
 FROM busybox
 ARG TOKEN
-RUN --mount=type=secret,id=hidden,env=IN_ENV --mount=type=secret,id=hidden,target=/in/file --network=host \\
+RUN --mount=type=secret,id=hidden,env=IN_ENV --mount=type=secret,id=hidden,target=/in/file \\
     test "\$IN_ENV" = "\$(cat /in/file)" && nc 127.0.0.1 $port > /answer && grep -q go-on /answer
 DOCKERFILE
 
@@ -48,36 +50,37 @@ step.sendall(b"go-on\n")
 PYTHON
 SECRET=$secret python3 "$work/search.py" "$port" "$work" "$work" /run /tmp > "$work/found" 2>&1 &
 search=$!
-until [ -e "$work/listening" ]; do kill -0 $search || fail "the search did not start"; done
+until [ -e "$work/listening" ]; do kill -0 "$search" || fail "the search did not start"; done
 export HIDDEN=$secret
-build --network host --allow network.host --build-arg TOKEN=t0k3n --secret id=hidden,env=HIDDEN "$work/context" >"$work/build.log" 2>&1 ||
+build --build-arg TOKEN=t0k3n --secret id=hidden,env=HIDDEN "$work/context" >"$work/build.log" 2>&1 ||
   { cat "$work/build.log"; fail "the build"; }
-wait $search
+wait "$search"
+search=
 [ -z "$(cat "$work/found")" ] || fail "the secret of a running step is in $(cat "$work/found")"
 
 # Another user sees nothing, also of a root that was made with loose modes.
 readable() {
-  find "$work/root" -type f | head -n 2000 | while read -r file; do
+  find "$work/disk" -type f | head -n 2000 | while read -r file; do
     setpriv --reuid=65534 --regid=65534 --clear-groups test -r "$file" && echo "$file"
   done
 }
 private() {
   [ -z "$(readable)" ] || fail "$1: others read $(readable | head -n 3)"
-  for name in "$work"/root/*; do [ -z "$(find "$name" -maxdepth 0 -perm /077)" ] || fail "$1: $name has mode $(stat -c %a "$name")"; done
+  for name in "$work"/disk/*; do [ -z "$(find "$name" -maxdepth 0 -perm /077)" ] || fail "$1: $name has mode $(stat -c %a "$name")"; done
 }
 chmod 755 "$work"
 private "a new root"
 [ -n "$(grep -aF t0k3n "$work/root/metadata.db"*)" ] || fail "the test does not find what it should: build arguments are in the database"
 stop_daemon || fail "the daemon did not stop in order"
-chmod -R a+rX "$work/root"/*
-chmod 0777 "$work/root"
+chmod -R a+rX "$work/disk"/*
+chmod 0777 "$work/disk"
 start_daemon
 private "a root with loose modes"
-[ "$(stat -c %a "$work/root")" = 711 ] || fail "the root has mode $(stat -c %a "$work/root")"
-build --network host --allow network.host --build-arg TOKEN=t0k3n --secret id=hidden,env=HIDDEN "$work/context" >"$work/build.log" 2>&1
+[ "$(stat -c %a "$work/disk")" = 711 ] || fail "the root has mode $(stat -c %a "$work/disk")"
+build --build-arg TOKEN=t0k3n --secret id=hidden,env=HIDDEN "$work/context" >"$work/build.log" 2>&1
 expect CACHED "$work/build.log"
 stop_daemon || fail "the daemon did not stop in order"
-umount "$work/root"
+umount "$work/disk"
 trap clean_up EXIT
 ! grep -qaF "$secret" "$work/disk.img" || fail "the secret is on the disk"
 grep -qaF t0k3n "$work/disk.img" || fail "the test does not find what it should on the disk"
