@@ -17,6 +17,23 @@ std::string SolverDigest(const llb::Vertex& vertex) {
   return oci::Digest::Of(absl::StrCat(vertex.digest.str(), "-ignorecache")).str();
 }
 
+// The inputs that an operation continues, in contrast to those of which it only reads some content.
+std::vector<int> ContinuedInputs(const llb::Vertex& vertex) {
+  std::vector<int> inputs;
+  if (const auto* file = std::get_if<llb::FileOp>(&vertex.op); file != nullptr) {
+    for (const llb::FileAction& action : file->actions) inputs.push_back(action.input);
+  } else if (const auto* exec = std::get_if<llb::ExecOp>(&vertex.op); exec != nullptr) {
+    for (const llb::Mount& mount : exec->mounts) {
+      if (mount.dest == "/") inputs.push_back(mount.input);
+    }
+  } else {
+    for (std::size_t i = 0; i < vertex.inputs.size(); ++i) inputs.push_back(static_cast<int>(i));
+  }
+  const auto beyond = [&](int input) { return input < 0 || input >= static_cast<int>(vertex.inputs.size()); };
+  std::erase_if(inputs, beyond);
+  return inputs;
+}
+
 }  // namespace
 
 llb::VertexPtr VertexLoader::Find(const std::string& digest) {
@@ -54,6 +71,8 @@ absl::StatusOr<solver::VertexPtr> VertexLoader::Convert(const llb::VertexPtr& ve
   for (const llb::Edge& input : vertex->inputs) {
     converted->inputs.push_back({loaded_.at(SolverDigest(*input.vertex)).vertex, input.output});
   }
+  // What continues a step that is to run anew runs anew, too: its own key would find the result on top of the old one.
+  for (const int input : ContinuedInputs(*vertex)) converted->ignore_cache |= converted->inputs[input].vertex->ignore_cache;
   ASSIGN_OR_RETURN(converted->op, op::MakeOperation(allowed, environment_));
   return converted;
 }

@@ -84,6 +84,8 @@ class Scheduler : public std::enable_shared_from_this<Scheduler> {
   NodePtr InputOf(const NodePtr& node, size_t index);
   static std::vector<int> OutputsOf(const Node& node) { return {node.outputs.begin(), node.outputs.end()}; }
   static bool ReadsContents(const CacheMap& cache_map);
+  // Whether what `node` reads comes from a vertex that runs whatever the cache holds: then what was remembered of it does not count.
+  static bool ReadsAnew(const Node& node);
   static std::shared_ptr<CacheStore> StoreOf(const NodePtr& node) { return node->job.lock()->store; }
   OpContext ContextOf(const NodePtr& node, const std::shared_ptr<Reporter>& reporter);
 

@@ -54,7 +54,7 @@ void Scheduler::Foresee(const NodePtr& node) {
   }
   const PartialKey definition = KnownDefinition(node), key = KnownKey(node);
   bool ask_contents = ReadsContents(node->cache_map) && !node->contents_wanted && node->missing_parts > 0;
-  if (ask_contents && Ephemeral(*node, definition)) {
+  if (ask_contents && (Ephemeral(*node, definition) || ReadsAnew(*node))) {
     ask_contents = false;
     WantContents(node);
   }

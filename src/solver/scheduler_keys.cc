@@ -11,6 +11,13 @@ bool Scheduler::ReadsContents(const CacheMap& cache_map) {
   return std::any_of(cache_map.inputs.begin(), cache_map.inputs.end(), [](const InputKey& input) { return input.content; });
 }
 
+bool Scheduler::ReadsAnew(const Node& node) {
+  for (size_t i = 0; i < node.cache_map.inputs.size(); ++i) {
+    if (node.cache_map.inputs[i].content && node.vertex->inputs[i].vertex->ignore_cache) return true;
+  }
+  return false;
+}
+
 void Scheduler::NeedKey(const NodePtr& node, StatusCallback done) {
   if (node->failure || node->key_stage == Stage::kDone) {
     mailbox_.Post([done = std::move(done), status = node->failure.value_or(absl::OkStatus())] { done(status); });
@@ -84,7 +91,7 @@ void Scheduler::OnDefinition(const NodePtr& node) {
     OnContents(node);
   } else if (node->contents_wanted) {
     Foresee(node);
-  } else if (node->definition->ephemeral) {
+  } else if (node->definition->ephemeral || ReadsAnew(*node)) {
     WantContents(node);
   } else {
     Command([store = StoreOf(node), key = node->definition, outputs = OutputsOf(*node)] { return store->LoadContents(key, outputs); },

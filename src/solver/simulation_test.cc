@@ -277,10 +277,12 @@ class Oracle {
     const Fact before = fact;
     const bool defined = AllInputs(index, &Fact::key, now, false);
     if (HasContents(index) && !fact.reads && fact.key == kNever) {
-      const bool stored = defined && !definitions_[index]->ephemeral && store_.contents.contains(definitions_[index]->id);
+      const bool anew = std::any_of(plan.inputs.begin(), plan.inputs.end(),
+                                    [&](const Plan::Input& input) { return input.content && graph_[input.vertex].ignore_cache; });
+      const bool stored = defined && !anew && !definitions_[index]->ephemeral && store_.contents.contains(definitions_[index]->id);
       const PartialKey known = Known(index, false, now);
       if (stored) fact.key = now;
-      fact.reads = !stored && (defined || Ephemeral(plan, known) || !*store_.MayHaveContents(known, {0}));
+      fact.reads = !stored && (defined || anew || Ephemeral(plan, known) || !*store_.MayHaveContents(known, {0}));
     }
     if (fact.reads && fact.contents == kNever && AllInputs(index, &Fact::result, now, true)) {
       fact.contents =
