@@ -20,7 +20,7 @@ namespace cachalot::build {
 namespace {
 
 constexpr char kLock[] = "engine.lock";
-constexpr absl::string_view kOwn[] = {kLock, "workerid", "synced", "blobs", "snapshots", "mounts", "work", "runtime"};
+constexpr absl::string_view kOwn[] = {kLock, "workerid", "synced", "snapshotter", "blobs", "snapshots", "mounts", "work", "runtime"};
 constexpr char kDatabase[] = "metadata.db";  // with all that lies beside it under longer names
 constexpr mode_t kOthers = 077, kReadByOthers = 066;
 

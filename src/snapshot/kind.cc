@@ -107,7 +107,8 @@ absl::StatusOr<Kind> ChooseKind(const std::string& root, std::optional<Kind> wan
       kind = Kind::kNative;
     }
   }
-  RETURN_IF_ERROR(os::WriteFileAtomic(note, absl::StrCat(KindName(kind), "\n")));
+  // Synced: a snapshot that outlives a loss of power must not be taken for one of the other kind.
+  RETURN_IF_ERROR(os::WriteFileAtomic(note, absl::StrCat(KindName(kind), "\n"), 0600, os::Durability::kSynced));
   return kind;
 }
 

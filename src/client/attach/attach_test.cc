@@ -133,9 +133,8 @@ TEST_F(AttachTest, ContentStoresTakeWhatIsWholeAndGiveItBack) {
   EXPECT_TRUE(fs::is_empty(scratch_ / "layout/ingest"));
   EXPECT_TRUE(absl::IsNotFound(session_->BlobSize("local:y", digest, CancelToken()).status()));
 
-  const oci::Descriptor wrong{"text/plain", oci::Digest::Of("other"), blob.size};
-  fs::create_hard_link((scratch_ / "root/blobs/sha256/") + std::string(digest.hex()),
-                       (scratch_ / "root/blobs/sha256/") + std::string(wrong.digest.hex()));
+  const oci::Descriptor wrong{"text/plain", *(*source)->Put(std::string(data.size(), 'y')), blob.size};
+  Write((scratch_ / "root/blobs/sha256/") + std::string(wrong.digest.hex()), data);
   EXPECT_THAT(std::string(session_->UploadBlob("local:x", wrong, **source, CancelToken()).message()), HasSubstr("unexpected digest"));
   EXPECT_FALSE(fs::exists((scratch_ / "layout/blobs/sha256/") + std::string(wrong.digest.hex())));
   EXPECT_TRUE(fs::is_empty(scratch_ / "layout/ingest"));
