@@ -32,6 +32,18 @@ TEST_F(EngineTest, StepsRunAndAreCachedAcrossRestarts) {
   EXPECT_EQ(Ran(Progress()), 0);
 }
 
+TEST_F(EngineTest, WhatContinuesAStepThatIgnoresItsCacheRunsAnew) {
+  const State fresh = State().File(llb::FileActions().Mkfile("/a", 0644, "a"), llb::Constraints().IgnoreCache(true));
+  const State continued = fresh.File(llb::FileActions().Mkdir("/w", 0755));
+  const State read = State().File(llb::FileActions().Copy(continued, "/a", "/b"));
+  ASSERT_TRUE(Build(read).ok());
+  EXPECT_EQ(Ran(Progress()), 3);
+  ASSERT_TRUE(Build(read).ok());
+  EXPECT_EQ(Ran(Progress()), 2) << "who reads the same again does not run";
+  ASSERT_TRUE(Build(continued).ok());
+  EXPECT_EQ(Ran(Progress()), 2);
+}
+
 TEST_F(EngineTest, FailureTellsWhatFailed) {
   const absl::Status failure = Build(Shell(Busybox(), "echo why >&2; exit 7")).status();
   EXPECT_EQ(failure.message(), "process \"/bin/sh -c echo why >&2; exit 7\" did not complete successfully: exit code: 7");

@@ -62,6 +62,16 @@ TEST(TranslateContainerTest, ProcessesAreChecked) {
   EXPECT_EQ(DecodeProcess(message).status().message(), "invalid security mode 2");
 }
 
+// Security modes that nobody knows were neither refused nor confined.
+TEST(TranslateContainerTest, Ghsa7236_3392_c5c6) {
+  for (const int mode : {2, 3, 99, -1}) {
+    gateway::InitMessage message;
+    message.mutable_meta()->add_args("sh");
+    message.set_security(static_cast<pb::SecurityMode>(mode));
+    EXPECT_EQ(DecodeProcess(message).status().code(), absl::StatusCode::kInvalidArgument) << mode;
+  }
+}
+
 TEST(TranslateContainerTest, ExitsTellTheirCode) {
   gateway::ExitMessage fine;
   EncodeExit(absl::OkStatus(), &fine);

@@ -118,6 +118,25 @@ TEST_F(LayersTest, ImagesKeepTheirOwnBlobsOfTheSameFiles) {
   EXPECT_EQ(ReadFile(View(second)->path() + "/a"), std::string(100000, 'a'));
 }
 
+// A layer whose files are not those that its image claims took the place of the true one in the cache.
+TEST_F(LayersTest, Ghsaf2v9_hprr_32q3) {
+  for (const bool evil_first : {true, false}) {
+    const std::string mark = evil_first ? "1" : "2";
+    const Layer good = fetcher_.Add(TarBuilder().File("a", "good" + mark).Finish());
+    Layer evil = fetcher_.Add(TarBuilder().File("a", "evil" + mark).Finish());
+    evil.diff_id = good.diff_id;
+    std::vector<SnapshotPtr> trees;
+    for (const Layer& layer : evil_first ? std::vector<Layer>{evil, good} : std::vector<Layer>{good, evil}) {
+      trees.push_back(*snapshots_->FromLayer(nullptr, layer, {}));
+    }
+    EXPECT_FALSE(snapshots_->Materialize(trees[evil_first ? 0 : 1], fetcher_, {}).ok());
+    const SnapshotPtr& tree = trees[evil_first ? 1 : 0];
+    const absl::Status status = snapshots_->Materialize(tree, fetcher_, {});
+    ASSERT_TRUE(status.ok()) << status;
+    EXPECT_EQ(ReadFile((*snapshots_->MountTree(tree, true))->path() + "/a"), "good" + mark);
+  }
+}
+
 TEST_F(LayersTest, SameFilesSameDigest) {
   const auto make = [&] {
     return Make(nullptr, [](const std::string& root) { Shell(root, "mkdir d && echo x >d/f && touch -d @1500000000 d/f d"); });

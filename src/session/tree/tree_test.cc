@@ -5,15 +5,20 @@
 #include <linux/capability.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <ctime>
 #include <filesystem>
 #include <fstream>
+#include <random>
 #include <thread>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
@@ -392,6 +397,64 @@ TEST_F(TreeTest, NeverWritesThroughLinks) {
   merge.merge = true;
   ASSERT_TRUE(Sync({}, merge).ok());
   EXPECT_THAT(Paths(outside), IsEmpty());
+}
+
+// A sender's paths, links and extended attributes reached files outside of the directory: whatever it says, all stays inside.
+// TREE_SEED replays.
+TEST_F(TreeTest, Ghsag2h8_426c_7976_and_Ghsaw26x_xg27_7qjc) {
+  std::uint64_t seed = std::random_device()();
+  if (const char* text = std::getenv("TREE_SEED"); text != nullptr) {
+    ASSERT_TRUE(absl::SimpleAtoi(text, &seed));
+  }
+  std::printf("TREE_SEED=%llu\n", static_cast<unsigned long long>(seed));
+  std::mt19937_64 random(seed);
+  const std::string outside = scratch_ / "outside";
+  Write(outside + "/file", "outside");
+  fs::create_directory(outside + "/d");
+  const std::vector<std::string> before = Listing(outside);
+  const std::vector<std::string> names = {"a", "b", "l", "..", ".", "", "file", "d", "../outside", "a/..", "l/..", outside.substr(1), "a\\..\\.."};
+  for (int round = 0; round < 300; ++round) {
+    std::vector<Packet> packets;
+    for (int i = 0, count = 1 + static_cast<int>(random() % 6); i < count; ++i) {
+      std::string path = names[random() % names.size()];
+      while (random() % 2 == 0) absl::StrAppend(&path, "/", names[random() % names.size()]);
+      const std::uint32_t modes[] = {0644, kModeDir | 0755, kModeSymlink | 0777, kModeNamedPipe | 0644};
+      const std::string links[] = {"", outside, outside + "/file", "../outside", "a", "l/file", "../outside/d"};
+      Packet packet = StatPacket(path, modes[random() % 4], links[random() % 7]);
+      if (random() % 2 == 0) {
+        auto& xattrs = *packet.mutable_stat()->mutable_xattrs();
+        xattrs["user.mark"] = "x";
+        xattrs["trusted.overlay.opaque"] = "y";
+        xattrs["trusted.mark"] = "x";
+      }
+      packets.push_back(packet);
+    }
+    // In the order that is asked for, half of the time.
+    if (random() % 2 == 0) {
+      std::sort(packets.begin(), packets.end(), [](const Packet& a, const Packet& b) { return a.stat().path() < b.stat().path(); });
+    }
+    packets.emplace_back();  // the end of the list
+    packets.back().set_type(Packet::PACKET_STAT);
+    (void)ReceiveFrom([&](RpcStream& stream) -> absl::Status {
+      for (const Packet& packet : packets) RETURN_IF_ERROR(WriteMessage(stream, packet));
+      Packet answer;
+      while (true) {
+        ASSIGN_OR_RETURN(const bool more, ReadMessage(stream, answer));
+        if (!more || answer.type() == Packet::PACKET_ERR) return absl::OkStatus();
+        if (answer.type() == Packet::PACKET_REQ) {
+          RETURN_IF_ERROR(WriteMessage(stream, DataPacket(answer.id(), "evil")));
+          RETURN_IF_ERROR(WriteMessage(stream, DataPacket(answer.id(), "")));
+        } else if (answer.type() == Packet::PACKET_FIN) {
+          return WriteMessage(stream, answer);
+        }
+      }
+    });
+    ASSERT_EQ(Listing(outside), before) << "round " << round;
+    for (const char* path : {"", "/file", "/d"}) {
+      char list[256];
+      ASSERT_EQ(::llistxattr((outside + path).c_str(), list, sizeof list), 0) << "round " << round;
+    }
+  }
 }
 
 TEST_F(TreeTest, RefusesWrongLinksAndData) {
