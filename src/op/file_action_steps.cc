@@ -66,13 +66,15 @@ absl::StatusOr<CopyRules> RulesFor(const llb::FileCopy& copy, const std::optiona
   return rules;
 }
 
-// Whether a source that a wildcard gave is left out by its own name: inside a source, patterns match what is beneath it. Of a
-// directory, exceptions may keep something.
-absl::StatusOr<bool> ExcludedAsSource(const CopyRules& rules, const std::string& source, SourceTree& from) {
-  if (!rules.exclude.has_value() || !rules.exclude->Matches(BaseName(source))) return false;
-  if (!rules.exclude->has_exceptions()) return true;
+// How much is copied of a source that a wildcard gave: patterns may leave it out by its own name, while inside a source they match what is
+// beneath it. Of a directory whose contents are wanted the destination stays, and so does what exceptions may keep.
+enum class Share { kAll, kOnlyDestination, kNothing };
+absl::StatusOr<Share> ShareOf(const llb::FileCopy& copy, const CopyRules& rules, const std::string& source, SourceTree& from) {
+  if (!rules.exclude.has_value() || !rules.exclude->Matches(BaseName(source))) return Share::kAll;
   ASSIGN_OR_RETURN(const struct stat st, from.Lstat(source));
-  return !S_ISDIR(st.st_mode);
+  if (!S_ISDIR(st.st_mode)) return Share::kNothing;
+  if (rules.exclude->has_exceptions()) return Share::kAll;
+  return copy.dir_copy_contents ? Share::kOnlyDestination : Share::kNothing;
 }
 
 }  // namespace
@@ -153,15 +155,18 @@ absl::Status CopyAction(const llb::FileCopy& copy, const std::optional<Owner>& o
   }
   ASSIGN_OR_RETURN(const CopyRules rules, RulesFor(copy, owner));
   for (const std::string& one : sources) {
-    if (expand) {
-      ASSIGN_OR_RETURN(const bool excluded, ExcludedAsSource(rules, one, from));
-      if (excluded) continue;
-    }
+    const absl::StatusOr<Share> share = expand ? ShareOf(copy, rules, one, from) : Share::kAll;
+    RETURN_IF_ERROR(share.status());
+    if (*share == Share::kNothing) continue;
     if (copy.attempt_unpack) {
       ASSIGN_OR_RETURN(const bool unpacked, UnpackAction(from, one, tree, destination, owner, TimeFor(copy.timestamp_ns), cancel));
       if (unpacked) continue;
     }
-    RETURN_IF_ERROR(Copier(from, tree, rules, cancel).Copy(one, destination));
+    CopyRules applied = rules;
+    if (*share == Share::kOnlyDestination) {
+      ASSIGN_OR_RETURN(applied.exclude, PatternMatcher::Create({"*"}));
+    }
+    RETURN_IF_ERROR(Copier(from, tree, applied, cancel).Copy(one, destination));
   }
   return absl::OkStatus();
 }

@@ -143,6 +143,18 @@ TEST_F(FileActionsTest, ExcludedSourcesOfAWildcardStayOut) {
   EXPECT_EQ(Get(*result, "/mydir/homer.c") + Get(*result, "/mydir/b"), "datadata");
 }
 
+TEST_F(FileActionsTest, OfExcludedDirectoriesTheDestinationStays) {
+  const auto source = Chain(nullptr, {Dir("/dir1"), File("/dir1/a"), Dir("/dir2"), Dir("/dir2/d"), File("/dir2/d/b")});
+  llb::FileCopy copy = Copy("/dir*", "/to");
+  copy.dir_copy_contents = true;
+  copy.exclude_patterns = {"*"};
+  const auto result = Chain(nullptr, {copy}, *source);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_TRUE(S_ISDIR(St(*result, "/to").st_mode));
+  EXPECT_EQ(Get(*result, "/to/a") + Get(*result, "/to/d/b"), "(none)(none)");
+  EXPECT_EQ(St(*result, "/to").st_nlink, 2u) << "no directory in it";
+}
+
 TEST_F(FileActionsTest, OwnersByName) {
   const auto users = Chain(nullptr, {Dir("/etc"), File("/etc/passwd", "root:x:0:0::/:\nbob:x:7:8::/:\n"), File("/etc/group", "staff:x:50:\n")});
   llb::FileMkfile file = File("/f");
