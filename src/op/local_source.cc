@@ -106,6 +106,8 @@ absl::StatusOr<std::vector<solver::ResultPtr>> LocalSource::Run(const std::vecto
     RETURN_IF_ERROR(parts.snapshots->BeginChanges(lease->snapshot()));
     const absl::StatusOr<session::SyncStats> stats = session->SyncDirectory(request_, tree->path(), show, context.cancel);
     const absl::Status noted = parts.snapshots->EndChanges(lease->snapshot(), stats.ok() ? &stats->changed_directories : nullptr);
+    // What a full disk has of the directory serves nobody, and others need the room.
+    if (absl::IsResourceExhausted(stats.status())) parts.named_trees->Forget(name).IgnoreError();
     RETURN_IF_ERROR(stats.status());
     RETURN_IF_ERROR(noted);
     status.current = stats->bytes;

@@ -39,6 +39,7 @@ check_engine() {
   fails copy 'COPY big /big'
   expect 'no space left on device' "$work/copy.log"
   rm "$work/context/big"
+  [ -z "$(find "$disk/root" -name big -size +0)" ] || fail "what was received of a context stays"
   works after-a-copy
   fill
   $engine du >/dev/null || fail "du with no byte left"
