@@ -54,6 +54,7 @@ class FakeSnapshots final : public snapshot::Snapshots {
 
   absl::StatusOr<Ptr> Prepare(const Ptr&, const snapshot::Label&) override { return Unused(); }
   absl::StatusOr<Ptr> Commit(const Ptr&) override { return Unused(); }
+  Ptr CommitUnrecorded(const Ptr&) override { return nullptr; }
   absl::StatusOr<Ptr> FromLayer(const Ptr&, const snapshot::Layer&, const snapshot::Label&) override { return Unused(); }
   absl::StatusOr<Ptr> Merge(const std::vector<Ptr>& trees, const snapshot::Label&) override {
     merged = trees.size();

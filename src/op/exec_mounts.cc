@@ -214,10 +214,13 @@ absl::StatusOr<std::vector<solver::ResultPtr>> ExecMounts::CommitOutputs() {
   return results;
 }
 
-std::vector<solver::ResultPtr> ExecMounts::CommitAll() {
+std::vector<solver::ResultPtr> ExecMounts::CommitFailed() {
   Unmount();
   std::vector<solver::ResultPtr> results(count_);
-  for (const Tree& tree : trees_) results.at(tree.mount) = Commit(tree).value_or(nullptr);
+  for (const Tree& tree : trees_) {
+    results.at(tree.mount) =
+        tree.active == nullptr ? tree.unchanged : std::make_shared<TreeResult>(environment_.parts.snapshots->CommitUnrecorded(tree.active));
+  }
   return results;
 }
 

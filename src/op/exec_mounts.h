@@ -30,9 +30,9 @@ class ExecMounts {
                        const CancelToken& cancel);
   // Ends the use of the mounts and commits what changed: one result per output.
   absl::StatusOr<std::vector<solver::ResultPtr>> CommitOutputs();
-  // The same after a failure: one result per mount, with what was written there or, for caches, its input. Null for what has no tree,
-  // or could not be committed.
-  std::vector<solver::ResultPtr> CommitAll();
+  // The same after a failure: one result per mount, with what was written there or, for caches, its input. Null for what has no tree.
+  // They go with whoever looks into them.
+  std::vector<solver::ResultPtr> CommitFailed();
 
   // The directory with the tree of a mount, by its index: without the mount's selector, and empty when it has none.
   std::string DirectoryOf(int mount) const;

@@ -237,7 +237,7 @@ absl::StatusOr<std::vector<solver::ResultPtr>> ExecOperation::Run(const std::vec
   if (environment_->kept_trees == nullptr || context.cancel.cancelled()) return status;
   if (IsFull(environment_->parts.work_dir)) return status;  // what the step has written would keep others from working
   const std::vector<solver::ResultPtr> used = InputsOfMounts(op_, inputs);
-  std::vector<solver::ResultPtr> left = mounts.CommitAll();
+  std::vector<solver::ResultPtr> left = mounts.CommitFailed();
   for (std::size_t i = 0; i < left.size(); ++i) {
     if (left[i] == nullptr) left[i] = used[i];
   }

@@ -115,7 +115,10 @@ absl::Status FileActions::Evaluate(int action) {
 std::vector<solver::ResultPtr> FileActions::CommitFailed() {
   std::vector<solver::ResultPtr> results(op_.actions.size());
   if (failed_ < 0) return results;
-  if (failed_work_ != nullptr) results[failed_] = Commit(std::move(failed_work_)).value_or(nullptr);
+  if (failed_work_ != nullptr) {
+    failed_work_->writer.reset();
+    results[failed_] = std::make_shared<TreeResult>(snapshots_.CommitUnrecorded(std::exchange(failed_work_, nullptr)->active));
+  }
   const int secondary = op_.actions[failed_].secondary_input;
   if (secondary >= input_count_) results[secondary - input_count_] = values_[secondary].result;
   return results;

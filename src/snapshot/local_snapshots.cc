@@ -195,6 +195,16 @@ absl::StatusOr<SnapshotPtr> LocalSnapshots::Commit(const SnapshotPtr& active) {
   return active;
 }
 
+SnapshotPtr LocalSnapshots::CommitUnrecorded(const SnapshotPtr& active) {
+  const RecordPtr record = RecordOf(active);
+  auto table = table_.Lock();
+  if (record->state != State::kActive) return active;
+  record->state = State::kCommitted;
+  record->kept = false;
+  record->size = -1;
+  return active;
+}
+
 absl::StatusOr<SnapshotPtr> LocalSnapshots::FromLayer(const SnapshotPtr& parent, const Layer& layer, const Label& label) {
   if (layer.diff_id.empty()) return absl::InvalidArgumentError(absl::StrCat("layer ", layer.blob.digest.str(), " has no diff id"));
   ASSIGN_OR_RETURN(const std::string form, oci::LayerCompression(layer.blob.media_type));

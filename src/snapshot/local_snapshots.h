@@ -41,6 +41,7 @@ class LocalSnapshots final : public Snapshots {
 
   absl::StatusOr<SnapshotPtr> Prepare(const SnapshotPtr& parent, const Label& label) override;
   absl::StatusOr<SnapshotPtr> Commit(const SnapshotPtr& active) override;
+  SnapshotPtr CommitUnrecorded(const SnapshotPtr& active) override;
   absl::StatusOr<SnapshotPtr> FromLayer(const SnapshotPtr& parent, const Layer& layer, const Label& label) override;
   absl::StatusOr<SnapshotPtr> Merge(const std::vector<SnapshotPtr>& uppers, const Label& label) override;
   absl::StatusOr<SnapshotPtr> Diff(const SnapshotPtr& lower, const SnapshotPtr& upper, const Label& label, BlobFetcher& fetcher,

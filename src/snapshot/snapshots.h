@@ -112,6 +112,9 @@ class Snapshots {
   virtual absl::StatusOr<SnapshotPtr> Prepare(const SnapshotPtr& parent, const Label& label) = 0;
   // Turns an active snapshot into a committed one (same id). Nothing may have it mounted read-write any more.
   virtual absl::StatusOr<SnapshotPtr> Commit(const SnapshotPtr& active) = 0;
+  // The same for a tree that only those look into who have it now, such as that of a failed step: it has no record in the database and goes
+  // with its last reference.
+  virtual SnapshotPtr CommitUnrecorded(const SnapshotPtr& active) = 0;
   // A lazy snapshot over `parent` for a layer that is known by its blob; an existing record of the same chain is returned.
   // The layer's time of making, if it has one, becomes the record's.
   virtual absl::StatusOr<SnapshotPtr> FromLayer(const SnapshotPtr& parent, const Layer& layer, const Label& label) = 0;

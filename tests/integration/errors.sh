@@ -18,6 +18,11 @@ expect 'trouble' "$work/run.log"
 expect 'Dockerfile:5' "$work/run.log"
 expect '>>> RUN echo before' "$work/run.log"
 
+attempt copy 'COPY --from=busybox /bin/busybox /etc/passwd /a /'
+cachalot du --verbose >"$work/du.log"
+refuse 'mount / from exec' "$work/du.log"  # the tree of a failed step goes with its build
+refuse '[stage-1 1/1]' "$work/du.log"
+
 attempt syntax 'RUNN true'
 expect 'unknown instruction: RUNN' "$work/syntax.log"
 expect 'Dockerfile:5' "$work/syntax.log"
