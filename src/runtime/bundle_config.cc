@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -193,8 +194,13 @@ std::string ProcessConfig(const ProcessSpec& process, const User& user, bool pri
   absl::StrAppend(&json, R"({"terminal":)", process.tty ? "true" : "false", R"(,"user":{"uid":)", user.uid, R"(,"gid":)", user.gid,
                   R"(,"additionalGids":[)", absl::StrJoin(user.groups, ","), R"(]},"args":)");
   AppendQuotedList(json, process.args);
+  std::vector<std::string> environment = process.env;
+  // Runtimes differ in what they do about it.
+  if (std::none_of(environment.begin(), environment.end(), [](const std::string& variable) { return absl::StartsWith(variable, "HOME="); })) {
+    environment.push_back(absl::StrCat("HOME=", user.home));
+  }
   json += R"(,"env":)";
-  AppendQuotedList(json, process.env);
+  AppendQuotedList(json, environment);
   json += R"(,"cwd":)";
   AppendQuoted(json, process.cwd.empty() ? "/" : process.cwd);
   json += ',';

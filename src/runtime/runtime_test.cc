@@ -129,6 +129,18 @@ TEST_F(RuntimeTest, LooksUsersUp) {
   EXPECT_EQ(id("99999999999"), "uids and gids must be in range 0-2147483647");
 }
 
+TEST_F(RuntimeTest, EverybodyHasAHome) {
+  auto home = [&](const std::string& user, std::vector<std::string> environment = {}) {
+    ContainerSpec spec = Shell("echo $HOME");
+    spec.process.user = user;
+    spec.process.env.insert(spec.process.env.end(), environment.begin(), environment.end());
+    return Run(spec).out;
+  };
+  EXPECT_EQ(home("12:34"), "/\n");
+  EXPECT_EQ(home("alice"), "/home/alice\n");
+  EXPECT_EQ(home("alice", {"HOME=/elsewhere"}), "/elsewhere\n");
+}
+
 TEST_F(RuntimeTest, MakesTheWorkingDirectory) {
   ContainerSpec spec = Shell("pwd; id -u");
   spec.process.cwd = "/work/deep";

@@ -64,6 +64,7 @@ void ForEachLine(absl::string_view text, std::size_t least_fields, Visit visit) 
 struct PasswdEntry {
   std::string name;
   std::uint32_t uid, gid;
+  std::string home;
 };
 
 std::optional<PasswdEntry> FindUser(absl::string_view passwd, absl::string_view name, std::optional<std::uint32_t> uid) {
@@ -71,7 +72,7 @@ std::optional<PasswdEntry> FindUser(absl::string_view passwd, absl::string_view 
   ForEachLine(passwd, 4, [&](const Fields& fields) {
     std::optional<std::uint32_t> entry_uid = FileId(fields[2]), entry_gid = FileId(fields[3]);
     if (!entry_uid || !entry_gid || (uid ? *uid != *entry_uid : fields[0] != name)) return true;
-    found = PasswdEntry{std::string(fields[0]), *entry_uid, *entry_gid};
+    found = PasswdEntry{std::string(fields[0]), *entry_uid, *entry_gid, fields.size() > 5 ? std::string(fields[5]) : ""};
     return false;
   });
   return found;
@@ -109,6 +110,7 @@ absl::StatusOr<User> LookUp(int root_fd, absl::string_view user_part, absl::stri
   if (!entry && !uid) return absl::NotFoundError(absl::StrCat("unable to find user ", user_part, ": no matching entries in passwd file"));
   user.uid = entry ? entry->uid : *uid;
   user.gid = entry ? entry->gid : 0;
+  if (entry && !entry->home.empty()) user.home = entry->home;
   if (group_part.empty() && !entry) return user;
   ASSIGN_OR_RETURN(std::string groups, ReadUserFile(root_fd, "/etc/group"));
   if (group_part.empty()) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -12,6 +13,7 @@ namespace cachalot::runtime {
 struct User {
   std::uint32_t uid = 0, gid = 0;
   std::vector<std::uint32_t> groups;  // supplementary ones, the primary one first
+  std::string home = "/";             // $HOME where the process's environment has none
 };
 
 // Parses "name|uid[:group|gid]" and looks names up in /etc/passwd and /etc/group beneath `root_fd`. Without a group: the user's
