@@ -58,11 +58,13 @@ constexpr char kFlip[] = R"(
   turn() { /bin/busybox mv $1 x; /bin/busybox ln -s $2 $1; rm $1; /bin/busybox mv x $1; }
   while :; do turn d OUTSIDE; turn f OUTSIDE/of-the-host; turn p OUTSIDE; turn p/d OUTSIDE; turn d ../../../../../../../..OUTSIDE; done
 )";
-// Says by its exit code when one of the mounts shows the host; writes into all of them.
+// Says by its exit code when one of the mounts shows the host; writes into all of them. What it writes may stay when directories move
+// meanwhile: the host's file is known by what it holds.
 constexpr char kLook[] = R"(
   for place in /t /u /u/d /u/p /u/p/d /u/d/e; do
-    [ ! -e $place/of-the-host ] || exit 42
-    [ -f $place ] && /bin/busybox grep -q "of the host" $place && exit 42
+    for file in $place/of-the-host $place; do
+      [ -f $file ] && /bin/busybox grep -q "of the host" $file && exit 42
+    done
     { echo written > $place/of-the-host; rm $place/of-the-host; echo written > $place; } 2>/dev/null
   done
   exit 0

@@ -44,10 +44,13 @@ absl::Status Tighten(int root, const std::string& name) {
   return absl::OkStatus();
 }
 
+bool IsClaimed(int directory) { return ::faccessat(directory, kLock, F_OK, AT_SYMLINK_NOFOLLOW) == 0; }
+
 // Marks a directory as an engine's, durably, before anything is made in it: what lies under an engine's names is an engine's from then on.
 absl::Status Claim(const std::string& root, int directory, const std::vector<os::DirectoryEntry>& entries) {
   for (const os::DirectoryEntry& entry : entries) {
-    if (IsOwn(entry.name)) {
+    // Another engine may be the first just now: the lock comes before all else.
+    if (IsOwn(entry.name) && !IsClaimed(directory)) {
       return absl::FailedPreconditionError(
           absl::StrCat(root, " holds ", entry.name, ", which no engine has made: an engine's root is a directory of its own"));
     }
@@ -66,7 +69,7 @@ absl::Status MakePrivateRoot(const std::string& root) {
   ASSIGN_OR_RETURN(const struct stat st, os::Stat(directory.get()));
   if (st.st_uid != ::geteuid()) return NotOurs(root);
   // One that was there before any engine stays as readable as it was. Nobody else may change it, unless it is sticky as /tmp is.
-  const bool own = ::faccessat(directory.get(), kLock, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+  const bool own = IsClaimed(directory.get());
   const mode_t taken = (st.st_mode & S_ISVTX) != 0 ? 0 : own ? kReadByOthers : kWrittenByOthers;
   if ((st.st_mode & taken) != 0 && ::fchmod(directory.get(), st.st_mode & ~taken & 07777) != 0) return ErrnoError(absl::StrCat("chmod ", root));
   ASSIGN_OR_RETURN(const std::vector<os::DirectoryEntry> entries, os::ListDirectory(directory.get()));
