@@ -132,6 +132,17 @@ class Disk:
         return None
 
 
+def children():
+    """Of this process, those that wait to be reaped too."""
+    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            text = stat.read_text()
+        except OSError:
+            continue
+        if int(text[text.rindex(")") + 1 :].split()[1]) == os.getpid():
+            yield int(stat.parent.name)
+
+
 class Rows:
     """What an engine's state says that there is, and what is there. Nobody has the state open."""
 
@@ -220,13 +231,15 @@ class Machine:
 
     def kill_all(self, process):
         process.kill()
-        for pid in self.disk.senders - {process.pid}:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         process.wait()
-        self.wait_for_children()
+        # What it has started is a child of this one now, also what has not synced anything yet and would wait for the disk for ever.
+        while True:
+            for pid in children():
+                os.kill(pid, signal.SIGKILL)
+            try:
+                os.wait()
+            except ChildProcessError:
+                return
 
     def engine_log(self):
         return (self.work / "engine.log").read_text(errors="replace")
