@@ -24,6 +24,7 @@
 #include "build/upkeep.h"
 #include "build/worker_platforms.h"
 #include "op/exec_slots.h"
+#include "op/local_source.h"
 #include "op/named_trees.h"
 #include "op/proxy/proxied_step.h"
 #include "os/file.h"
@@ -152,6 +153,7 @@ class EngineImpl : public Engine {
   std::unique_ptr<runtime::CdiDevices> devices_;
   std::unique_ptr<session::SessionHub> sessions_;
   std::unique_ptr<op::NamedTrees> named_trees_;
+  std::unique_ptr<op::HeldLocals> held_locals_;
   std::unique_ptr<op::ExecSlots> exec_slots_;
   std::unique_ptr<op::ProxiedSteps> proxied_steps_;
   op::Parts parts_;
@@ -187,6 +189,7 @@ absl::Status EngineImpl::Open() {
   devices_ = std::make_unique<runtime::CdiDevices>(config_.cdi);
   sessions_ = session::SessionHub::Create();
   named_trees_ = std::make_unique<op::NamedTrees>(snapshots_.get());
+  held_locals_ = std::make_unique<op::HeldLocals>();
   exec_slots_ = std::make_unique<op::ExecSlots>(config_.max_parallelism);
   proxied_steps_ = std::make_unique<op::ProxiedSteps>(runtime_.get(), parts_.work_dir);
   parts_.snapshots = snapshots_.get();
@@ -199,6 +202,7 @@ absl::Status EngineImpl::Open() {
   parts_.sessions = sessions_.get();
   parts_.clock = &Clock::System();
   parts_.named_trees = named_trees_.get();
+  parts_.held_locals = held_locals_.get();
   parts_.exec_slots = exec_slots_.get();
   parts_.proxied_steps = proxied_steps_.get();
   solver_ = solver::Solver::Create(cache_.get(), &executor_, parts_.clock);
@@ -326,6 +330,7 @@ absl::Status EngineImpl::Follow(const std::string& ref, const std::function<absl
 }
 
 absl::Status EngineImpl::Prune(const snapshot::PrunePolicy& policy, const std::function<void(const snapshot::UsageRecord&)>& on_deleted) {
+  solver_->AwaitClosedJobs();  // so that what builds that have ended used is not in use
   absl::Status status = snapshots_->Prune(policy, on_deleted);
   if (status.ok() && policy.all && policy.filters.empty()) {
     // Blobs that nothing needs are spared for the build that may be about to: none is, and one that begins meanwhile asks anew.

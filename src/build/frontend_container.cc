@@ -25,14 +25,17 @@ absl::Status ExitError(int code, absl::Status error) {
   return error;
 }
 
-absl::Status DescribeExit(const absl::StatusOr<runtime::ExitStatus>& exit) {
+// What clients hear of a process that ended with `exit` when `cancelled` had been asked for, or OK. A failure counts as cancelled
+// whatever its code is: a process that was still starting does not end with the code of a killed one.
+absl::Status DescribeExit(const absl::StatusOr<runtime::ExitStatus>& exit, const absl::Status& cancelled) {
   if (exit.ok() && exit->code == 0) return absl::OkStatus();
-  if (exit.ok()) {
-    const std::string text = absl::StrCat("exit code: ", exit->code);
-    return ExitError(exit->code, absl::UnknownError(exit->oom_killed ? absl::StrCat(text, ": cannot allocate memory") : text));
+  if (!cancelled.ok()) {
+    const int code = exit.ok() ? exit->code : kKilled;
+    return ExitError(code, Annotate(cancelled, absl::StrCat("exit code: ", code)));
   }
-  if (!absl::IsCancelled(exit.status())) return exit.status();
-  return ExitError(kKilled, Annotate(exit.status(), absl::StrCat("exit code: ", kKilled)));
+  if (!exit.ok()) return exit.status();
+  const std::string text = absl::StrCat("exit code: ", exit->code);
+  return ExitError(exit->code, absl::UnknownError(exit->oom_killed ? absl::StrCat(text, ": cannot allocate memory") : text));
 }
 
 runtime::Network NetworkOf(llb::NetMode mode) {
@@ -62,11 +65,8 @@ class FrontendContainer::Process final : public ContainerProcess {
   absl::Status Wait(const CancelToken& cancel) override {
     CancelSource either(container_->stop_.token());
     const CancelToken::Registration link = cancel.OnCancel([&] { either.Cancel(cancel.status()); });
-    absl::StatusOr<runtime::ExitStatus> exit = process_.Wait(either.token());
-    // The container's end may have come before the cancellation was seen here, even while the process was starting.
-    const bool died = !exit.ok() || exit->code == kKilled;
-    if (died && either.token().cancelled()) exit = either.token().status();
-    const absl::Status status = DescribeExit(exit);
+    const absl::StatusOr<runtime::ExitStatus> exit = process_.Wait(either.token());
+    const absl::Status status = DescribeExit(exit, either.token().status());
     waited_ = true;
     container_->Ended(status);
     return status;

@@ -83,8 +83,8 @@ absl::StatusOr<timespec> ParseTime(absl::string_view text) {
 }
 
 absl::StatusOr<std::uint32_t> ParseId(std::int64_t value, absl::string_view what) {
-  if (value < 0 || value > std::numeric_limits<std::uint32_t>::max()) return Malformed(absl::StrCat(what, " ", value, " out of range"));
-  return static_cast<std::uint32_t>(value);
+  if (value >= 0 && value <= std::numeric_limits<std::uint32_t>::max()) return static_cast<std::uint32_t>(value);
+  return absl::OutOfRangeError(absl::StrCat("tar: ", what, " ", value, " out of range"));
 }
 
 absl::StatusOr<std::map<std::string, std::string>> ParsePax(absl::string_view body, std::vector<std::int64_t>* sparse_map) {

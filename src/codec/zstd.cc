@@ -12,8 +12,16 @@ namespace cachalot::codec {
 
 namespace {
 
-// Every worker holds a job's input, which is four windows: up to 16 MiB below level 16, half a gigabyte from 20 on.
-int WorkersFor(int level, int threads) { return level >= 20 ? 1 : std::min(threads, level >= 16 ? 2 : 8); }
+constexpr int kUltra = 20;  // from here on windows are larger than decoders must accept
+
+// The window that RFC 8878 asks every decoder to have: copies of files stand far apart in a layer.
+constexpr int kWindowLog = 23;
+
+// What a worker compresses at a time, beside what it looks back at. The library's own choice, four windows, would be 32 MiB for each.
+constexpr int kJobSize = 8 << 20;
+
+// Every worker holds a job's input: half a gigabyte from level 20 on.
+int WorkersFor(int level, int threads) { return level >= kUltra ? 1 : std::min(threads, level >= 16 ? 2 : 8); }
 
 class ZstdReader : public Source {
  public:
@@ -58,7 +66,8 @@ class ZstdWriter : public Compressor {
 
   // With workers (one at least) the output is the same however many there are.
   absl::Status Configure(int level, int workers) {
-    const std::pair<ZSTD_cParameter, int> settings[] = {{ZSTD_c_compressionLevel, level}, {ZSTD_c_checksumFlag, 1}, {ZSTD_c_nbWorkers, workers}};
+    std::vector<std::pair<ZSTD_cParameter, int>> settings = {{ZSTD_c_compressionLevel, level}, {ZSTD_c_checksumFlag, 1}, {ZSTD_c_nbWorkers, workers}};
+    if (level < kUltra) settings.insert(settings.end(), {{ZSTD_c_windowLog, kWindowLog}, {ZSTD_c_jobSize, kJobSize}});
     for (const auto& [parameter, value] : settings) {
       const std::size_t code = ZSTD_CCtx_setParameter(context_.get(), parameter, value);
       if (ZSTD_isError(code)) return absl::InvalidArgumentError(absl::StrCat("zstd: ", ZSTD_getErrorName(code)));

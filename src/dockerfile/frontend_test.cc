@@ -248,6 +248,13 @@ TEST_F(FrontendTest, MultiStage) {
                                     "CMD [\"/bin/out\"]\n"));
 }
 
+TEST_F(FrontendTest, ABadPatternOfAnIgnoreFileIsNamed) {
+  bridge_.files["local://context"][".dockerignore"] = "# comment\n*.log\n![a\n";
+  EXPECT_EQ(Error("FROM busybox\nCOPY . /\n"), ".dockerignore:3: ![a: syntax error in pattern");
+  bridge_.files["local://dockerfile"]["Dockerfile.dockerignore"] = "[\n";
+  EXPECT_EQ(Error("FROM busybox\nCOPY . /\n"), "Dockerfile.dockerignore:1: [: syntax error in pattern");
+}
+
 TEST_F(FrontendTest, Mounts) {
   ExpectGolden("mounts",
                Graph("FROM busybox AS tools\n"

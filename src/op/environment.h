@@ -28,6 +28,7 @@ namespace cachalot::op {
 class NamedTrees;
 class ExecSlots;
 class GitRefs;
+class HeldLocals;
 class HttpResources;
 class ImageResolver;
 class KeptTrees;
@@ -47,7 +48,8 @@ struct Parts {
   session::SessionHub* sessions = nullptr;
   Clock* clock = nullptr;
   NamedTrees* named_trees = nullptr;  // cache mounts and local sources in use
-  ExecSlots* exec_slots = nullptr;    // bounds concurrent containers
+  HeldLocals* held_locals = nullptr;
+  ExecSlots* exec_slots = nullptr;  // bounds concurrent containers
   ProxiedSteps* proxied_steps = nullptr;
   std::string work_dir;  // private scratch space: the mount points of secrets
 };

@@ -1,6 +1,7 @@
 // File operations as a whole, over real snapshots.
 #include "op/file_actions.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "base/worker_pool.h"
@@ -315,6 +316,20 @@ TEST_F(FileActionsTest, ArchivesAreUnpacked) {
   EXPECT_EQ(Get(*result, "/t/etc/caught"), "inside");
   EXPECT_EQ(Get(*result, "/t/escape"), "inside too");
   EXPECT_EQ(Get(*result, "/t/plain.txt"), "no archive");
+}
+
+TEST_F(FileActionsTest, AnArchiveWithAnImpossibleOwnerIsNotTakenForAFile) {
+  codec::StringSink sink;
+  codec::TarWriter tar(&sink);
+  codec::TarEntry entry;
+  entry.path = "f";
+  entry.pax["uid"] = "5000000000";
+  ASSERT_TRUE(tar.Add(entry).ok());
+  ASSERT_TRUE(tar.Finish().ok());
+  llb::FileCopy unpack = Copy("/x.tar", "/t/");
+  unpack.attempt_unpack = true;
+  const auto result = Chain(nullptr, {unpack}, *Chain(nullptr, {File("/x.tar", sink.bytes())}));
+  EXPECT_THAT(result.status().message(), ::testing::HasSubstr("failed to unpack /x.tar: tar: uid 5000000000 out of range"));
 }
 
 TEST_F(FileActionsTest, ALocalSourceBecomesCommittedOnDemand) {

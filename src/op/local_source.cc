@@ -29,6 +29,21 @@ absl::StatusOr<std::vector<std::string>> ParseList(const std::string& name, cons
 
 }  // namespace
 
+void HeldLocals::Add(const std::string& vertex, const Tree& tree) {
+  auto trees = trees_.Lock();
+  std::erase_if(*trees, [](const auto& entry) { return entry.second.expired(); });
+  (*trees)[vertex] = tree;
+}
+
+HeldLocals::Tree HeldLocals::Find(const std::string& vertex) {
+  auto trees = trees_.Lock();
+  const auto found = trees->find(vertex);
+  return found == trees->end() ? nullptr : found->second.lock();
+}
+
+LocalSource::LocalSource(llb::VertexPtr vertex, EnvironmentPtr environment)
+    : vertex_(std::move(vertex)), environment_(std::move(environment)), held_(environment_->parts.held_locals->Find(vertex_->digest.str())) {}
+
 absl::Status LocalSource::Parse() {
   const auto& op = std::get<llb::SourceOp>(vertex_->op);
   request_ = {};
@@ -81,6 +96,14 @@ absl::StatusOr<std::string> LocalSource::ContentDigest(int, const solver::Result
 
 absl::StatusOr<std::vector<solver::ResultPtr>> LocalSource::Run(const std::vector<solver::ResultPtr>&, const solver::OpContext& context) {
   RETURN_IF_ERROR(Parse());
+  absl::StatusOr<HeldLocals::Tree> tree = Receive(context);
+  if (absl::IsNotFound(tree.status()) && held_ != nullptr) tree = held_;
+  RETURN_IF_ERROR(tree.status());
+  environment_->parts.held_locals->Add(vertex_->digest.str(), *tree);
+  return std::vector<solver::ResultPtr>{*std::move(tree)};
+}
+
+absl::StatusOr<HeldLocals::Tree> LocalSource::Receive(const solver::OpContext& context) {
   ASSIGN_OR_RETURN(const session::SessionPtr session, SessionFor(*environment_, session_id_, context.cancel));
   const Parts& parts = environment_->parts;
   snapshot::Label label;
@@ -114,7 +137,7 @@ absl::StatusOr<std::vector<solver::ResultPtr>> LocalSource::Run(const std::vecto
   }
   status.completed = status.timestamp = parts.clock->Now();
   context.progress->Status(status);
-  return std::vector<solver::ResultPtr>{std::make_shared<TreeResult>(lease->snapshot(), lease)};
+  return std::make_shared<const TreeResult>(lease->snapshot(), lease);
 }
 
 }  // namespace cachalot::op

@@ -140,7 +140,7 @@ class Unpacker {
       ASSIGN_OR_RETURN(const std::size_t n, reader_.ReadData(buffer_.data(), buffer_.size(), &offset));
       if (n == 0) break;
       if (::lseek(fd.get(), offset, SEEK_SET) < 0) return ErrnoError("seek");
-      RETURN_IF_ERROR(os::WriteAll(fd.get(), absl::string_view(buffer_.data(), n), "write"));
+      RETURN_IF_ERROR(os::WriteAll(fd.get(), absl::string_view(buffer_.data(), n), entry.path));
     }
     if (::ftruncate(fd.get(), entry.size) != 0) return ErrnoError("truncate");
     RETURN_IF_ERROR(SetAttributes(fd.get(), "", attributes));
@@ -176,6 +176,8 @@ absl::StatusOr<bool> UnpackAction(SourceTree& from, const std::string& source, T
   codec::TarReader reader(stream->get());
   codec::TarEntry entry;
   const absl::StatusOr<bool> first = reader.Next(&entry);
+  // An archive but for a number that no file can have: taking it for a file would hide that.
+  if (absl::IsOutOfRange(first.status())) return Annotate(first.status(), absl::StrCat("failed to unpack ", source));
   if (!first.ok() || !*first) return false;
   ASSIGN_OR_RETURN(const std::string root, tree.Resolve(RootedPath(destination)));
   RETURN_IF_ERROR(MakeDirectories(tree, root, kImpliedDirectoryMode, owner, time));

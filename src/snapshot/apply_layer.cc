@@ -80,10 +80,28 @@ class Applier {
   }
 
   absl::StatusOr<UniqueFd> MakeParents(const std::string& path) {
+    RETURN_IF_ERROR(FillHidden(path));
     std::vector<std::string> created;
     ASSIGN_OR_RETURN(const UniqueFd made, tree::MakeDirectories(root_fd_.get(), path, {0755, 0, 0}, &created));
     for (const std::string& directory : created) RETURN_IF_ERROR(TakeAttributes(directory.substr(1)));
     return os::OpenBeneath(made.get(), ".", O_RDONLY | O_DIRECTORY);
+  }
+
+  // A directory on the way to `path` that this layer hides and yet has entries of is there again, with those alone.
+  absl::Status FillHidden(const std::string& path) {
+    for (std::size_t end = 0; end != std::string::npos;) {
+      end = path.find('/', end + 1);
+      const std::string directory = path.substr(0, end);
+      const absl::StatusOr<UniqueFd> above = os::OpenInRoot(root_fd_.get(), DirName(directory), O_PATH | O_DIRECTORY);
+      if (!above.ok()) return absl::OkStatus();  // nothing is there
+      const std::string name = BaseName(directory);
+      struct stat status;
+      if (::fstatat(above->get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 || !IsWhiteout(status)) continue;
+      if (::unlinkat(above->get(), name.c_str(), 0) != 0) return ErrnoError(absl::StrCat("remove the whiteout of ", directory));
+      if (::mkdirat(above->get(), name.c_str(), 0755) != 0) return ErrnoError(absl::StrCat("mkdir ", directory));
+      RETURN_IF_ERROR(MarkOpaque(above->get(), name));
+    }
+    return absl::OkStatus();
   }
 
   // Gives the directory `path`, which was made just now, the attributes that it has in the tree below.

@@ -39,11 +39,11 @@ class BlobEncoder {
     ASSIGN_OR_RETURN(const codec::Compression kind, codec::ParseCompression(compression.type));
     ASSIGN_OR_RETURN(encoder->compressor_, codec::NewCompressor(kind, compression.level, encoder->to_writer_.get()));
     encoder->behind_ = std::make_unique<codec::WriteBehind>(encoder->compressor_.get());
-    encoder->digest_ = std::make_unique<codec::DigestingSink>(encoder->behind_.get());
+    if (kind != codec::Compression::kNone) encoder->digest_ = std::make_unique<codec::DigestingSink>(encoder->behind_.get());
     return encoder;
   }
 
-  codec::Sink& sink() { return *digest_; }
+  codec::Sink& sink() { return digest_ != nullptr ? static_cast<codec::Sink&>(*digest_) : *behind_; }
 
   // The blob's digest and size, and the digest of what went in.
   struct Outcome {
@@ -56,7 +56,7 @@ class BlobEncoder {
     Outcome outcome;
     ASSIGN_OR_RETURN(outcome.blob, writer_->Commit());
     outcome.size = writer_->written();
-    outcome.diff_id = oci::Digest::FromSha256Hex(digest_->FinishHex());
+    outcome.diff_id = digest_ != nullptr ? oci::Digest::FromSha256Hex(digest_->FinishHex()) : outcome.blob;
     return outcome;
   }
 
@@ -67,7 +67,7 @@ class BlobEncoder {
   std::unique_ptr<codec::Sink> to_writer_;
   std::unique_ptr<codec::Compressor> compressor_;
   std::unique_ptr<codec::WriteBehind> behind_;
-  std::unique_ptr<codec::DigestingSink> digest_;
+  std::unique_ptr<codec::DigestingSink> digest_;  // null without compression: the blob's own digest is the same
 };
 
 }  // namespace

@@ -126,6 +126,8 @@ absl::StatusOr<SnapshotPtr> LocalSnapshots::Diff(const SnapshotPtr& lower, const
     SnapshotPtr difference;
     for (std::size_t i = below.size(); i < chain.size(); ++i) {
       RETURN_IF_ERROR(cancel.status());
+      // What changed files under a parent is found by looking at the parent's.
+      if (AnyLayer(RecordOf(chain[i])).blob.digest.empty()) RETURN_IF_ERROR(Materialize(chain[i]->parent(), fetcher, cancel));
       ASSIGN_OR_RETURN(difference, Rebase(difference, chain[i], label));
     }
     return difference;

@@ -81,6 +81,16 @@ TEST_F(MergeTest, DifferenceOfAChain) {
   EXPECT_EQ(List(again), "./change=2 ./d ./d/stay=9 ./new=3 ");
 }
 
+TEST_F(MergeTest, ChangedFilesOverALazyTreeAreFound) {
+  const Layer lazy = fetcher_.Add(TarBuilder().Directory("d").File("d/gone", "1").File("d/stay", "1").Finish());
+  const SnapshotPtr base = Script(nullptr, "echo a >a");
+  const SnapshotPtr changes = Diff(Script(nullptr, "mkdir d; echo 1 >d/gone"), Script(nullptr, "mkdir d; echo n >d/new"));
+  const SnapshotPtr merged = Merge({base, *snapshots_->FromLayer(nullptr, lazy, {}), changes});
+  const SnapshotPtr difference = Diff(base, merged);
+  ASSERT_TRUE(snapshots_->Materialize(difference, fetcher_, {}).ok());
+  EXPECT_EQ(List(difference), "./d ./d/new=n ./d/stay=1 ");
+}
+
 TEST_F(MergeTest, DifferenceOfStrangers) {
   const SnapshotPtr one =
       Script(nullptr, "mkdir -p d/sub same; echo 1 >d/a; echo 1 >d/sub/x; echo s >same/s; ln -s a d/l; touch -d @1500000000 same/s");

@@ -4,6 +4,7 @@
 #include <sys/xattr.h>
 
 #include <atomic>
+#include <filesystem>
 #include <random>
 #include <thread>
 
@@ -168,6 +169,18 @@ TEST_F(SnapshotsTest, WritableTreeCanBeMountedAgain) {
   auto tree = snapshots_->MountTree(active, true);
   ASSERT_TRUE(tree.ok()) << tree.status();
   EXPECT_EQ(ReadFile((*tree)->path() + "/2"), "x");
+}
+
+TEST_F(SnapshotsTest, AHiddenDirectoryThatIsFilledAgainHasTheNewEntriesAlone) {
+  const Layer one = fetcher_.Add(TarBuilder().Directory("d", 0750).File("d/old", "1").File("d/sub/old", "1").Finish());
+  const Layer two = fetcher_.Add(TarBuilder().File(".wh.d", "").File("d/sub/new", "2").Finish());
+  const SnapshotPtr top = *snapshots_->FromLayer(*snapshots_->FromLayer(nullptr, one, {}), two, {});
+  const absl::Status done = snapshots_->Materialize(top, fetcher_, {});
+  ASSERT_TRUE(done.ok()) << done;
+  const auto view = View(top);
+  EXPECT_EQ(ReadFile(view->path() + "/d/sub/new"), "2");
+  EXPECT_FALSE(std::filesystem::exists(view->path() + "/d/old"));
+  EXPECT_FALSE(std::filesystem::exists(view->path() + "/d/sub/old"));
 }
 
 TEST_F(SnapshotsTest, UnpacksLayersLazily) {

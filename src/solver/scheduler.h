@@ -1,8 +1,10 @@
 // The solver's logic. Every method runs in the mailbox; commands leave through the executor and return through the mailbox.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -22,6 +24,11 @@ class Scheduler : public std::enable_shared_from_this<Scheduler> {
 
   // Waits until no command is out and what each brought back has been dealt with. Not for the executor's threads.
   void AwaitCommands();
+  // Waits until nothing is held for closed jobs any more; a job that is open meanwhile ends the wait. Not for the executor's threads.
+  void AwaitClosedJobs();
+
+  void JobOpened();
+  void JobCloses();  // Close follows
 
   Mailbox& mailbox() { return mailbox_; }
 
@@ -92,13 +99,19 @@ class Scheduler : public std::enable_shared_from_this<Scheduler> {
   // Runs `work` on the executor and hands what it returns to `then` in the mailbox.
   template <typename Work, typename Then>
   void Command(Work work, Then then) {
-    ++*outstanding_.Lock();
-    executor_->Run([self = shared_from_this(), work = std::move(work), then = std::move(then)]() mutable {
-      self->mailbox_.Post([self = self.get(), then = std::move(then), value = work()]() mutable {
-        then(std::move(value));
-        --*self->outstanding_.Lock();
-        self->outstanding_.NotifyAll();
-      });
+    ++activity_.Lock()->commands;
+    executor_->Run([self = shared_from_this(), work = std::optional<Work>(std::move(work)), then = std::optional<Then>(std::move(then))]() mutable {
+      auto value = (*work)();
+      std::function<void()> message = [self = self.get(), then = std::move(then), value = std::move(value)]() mutable {
+        (*then)(std::move(value));
+        then.reset();
+        --self->activity_.Lock()->commands;
+        self->activity_.NotifyAll();
+      };
+      // Before the end is told: nothing is held for jobs but by messages, and what was moved may be a copy.
+      work.reset();
+      then.reset();
+      self->mailbox_.Post(std::move(message));
     });
   }
 
@@ -106,7 +119,12 @@ class Scheduler : public std::enable_shared_from_this<Scheduler> {
   Clock* const clock_;
   Mailbox mailbox_;
   std::map<std::string, FlightPtr> flights_;
-  Guarded<int> outstanding_;
+
+  struct Activity {
+    int open_jobs = 0, closing_jobs = 0, commands = 0;
+    bool HoldsForClosedJobs() const { return open_jobs == 0 && (closing_jobs > 0 || commands > 0); }
+  };
+  Guarded<Activity> activity_;
 };
 
 }  // namespace cachalot::solver

@@ -1,4 +1,6 @@
 // Jobs: starting and ending solve calls, leaving work, and what clients see of cached vertices.
+#include <future>
+
 #include "absl/strings/cord.h"
 #include "solver/scheduler.h"
 
@@ -14,7 +16,31 @@ struct Scheduler::SolveCall {
 Scheduler::Scheduler(Executor* executor, Clock* clock) : executor_(executor), clock_(clock) {}
 
 void Scheduler::AwaitCommands() {
-  outstanding_.Lock().Wait([](int outstanding) { return outstanding == 0; });
+  activity_.Lock().Wait([](const Activity& activity) { return activity.commands == 0; });
+}
+
+void Scheduler::AwaitClosedJobs() {
+  bool holds = true;
+  while (holds) {
+    activity_.Lock().Wait([](const Activity& activity) { return !activity.HoldsForClosedJobs(); });
+    // Messages that were posted before still hold their nodes.
+    auto delivered = std::make_shared<std::promise<void>>();
+    std::future<void> delivery = delivered->get_future();
+    mailbox_.Post([delivered] { delivered->set_value(); });
+    delivery.wait();
+    holds = activity_.Lock()->HoldsForClosedJobs();
+  }
+}
+
+void Scheduler::JobOpened() {
+  ++activity_.Lock()->open_jobs;
+  activity_.NotifyAll();
+}
+
+void Scheduler::JobCloses() {
+  auto activity = activity_.Lock();
+  --activity->open_jobs;
+  ++activity->closing_jobs;
 }
 
 void Scheduler::Solve(const JobPtr& job, const VertexPtr& vertex, int output, const CancelToken& cancel, Job::Callback done) {
@@ -65,6 +91,8 @@ void Scheduler::Close(const JobPtr& job) {
   }
   LeaveWork(job);
   job->nodes.clear();
+  --activity_.Lock()->closing_jobs;
+  activity_.NotifyAll();
 }
 
 void Scheduler::LeaveWork(const JobPtr& job) {

@@ -16,9 +16,11 @@ class SolverJob final : public Job {
       : scheduler_(std::move(scheduler)), state_(std::make_shared<JobState>()) {
     state_->progress = std::move(progress);
     state_->store = std::move(store);
+    scheduler_->JobOpened();
   }
 
   ~SolverJob() override {
+    scheduler_->JobCloses();
     scheduler_->mailbox().Post([scheduler = scheduler_.get(), state = state_] { scheduler->Close(state); });
   }
 
@@ -50,6 +52,8 @@ class SolverImpl final : public Solver {
       : store_(std::shared_ptr<CacheStore>(), store), scheduler_(std::make_shared<Scheduler>(executor, clock)) {}
 
   ~SolverImpl() override { scheduler_->AwaitCommands(); }
+
+  void AwaitClosedJobs() override { scheduler_->AwaitClosedJobs(); }
 
   std::unique_ptr<Job> NewJob(std::shared_ptr<ProgressSink> progress, std::shared_ptr<CacheStore> store) override {
     return std::make_unique<SolverJob>(scheduler_, std::move(progress), store == nullptr ? store_ : std::move(store));

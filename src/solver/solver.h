@@ -148,6 +148,9 @@ class Solver {
   virtual ~Solver() = default;
   // `progress` receives the events of the job's vertices. `store` is the job's own view of what is cached; the solver's if null.
   virtual std::unique_ptr<Job> NewJob(std::shared_ptr<ProgressSink> progress, std::shared_ptr<CacheStore> store = nullptr) = 0;
+  // Waits until no result is held any more for jobs that are gone; a job that is there meanwhile ends the wait. Not for the executor's
+  // threads.
+  virtual void AwaitClosedJobs() = 0;
 };
 
 }  // namespace cachalot::solver

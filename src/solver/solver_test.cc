@@ -401,6 +401,48 @@ TEST(SolverThreadsTest, AWorkerMayBeTheLastToHoldAJob) {
   }
 }
 
+// Runs until it is told to end, whatever is cancelled.
+class StubbornOp : public TextOp {
+ public:
+  using TextOp::TextOp;
+  absl::StatusOr<std::vector<ResultPtr>> Run(const std::vector<ResultPtr>& inputs, const OpContext&) override {
+    input = inputs.at(0);
+    begun.set_value();
+    end.get_future().wait();
+    return std::vector<ResultPtr>{std::make_shared<TextResult>("late")};
+  }
+  std::promise<void> begun, end;
+  std::weak_ptr<const Result> input;
+};
+
+TEST(SolverThreadsTest, NothingIsHeldOfJobsThatAreGone) {
+  MemoryStore store;
+  std::map<std::string, int> runs;
+  PoolExecutor executor;
+  const std::unique_ptr<Solver> solver = Solver::Create(&store, &executor, &Clock::System());
+  for (int round = 0; round < 100; ++round) {
+    auto source = std::make_shared<Vertex>(), vertex = std::make_shared<Vertex>();
+    source->digest = absl::StrCat("source ", round);
+    source->op = std::make_shared<TextOp>(TextOp(source->digest, 0, &runs).Ephemeral());
+    vertex->digest = absl::StrCat("stubborn ", round);
+    const auto op = std::make_shared<StubbornOp>(vertex->digest, 1, &runs);
+    vertex->op = op;
+    vertex->inputs.push_back({source, 0});
+    std::unique_ptr<Job> job = solver->NewJob(std::make_shared<RecordingSink>());
+    job->SolveAsync(vertex, 0, {}, [](const absl::StatusOr<ResultPtr>& result) { EXPECT_TRUE(absl::IsCancelled(result.status())); });
+    op->begun.get_future().wait();
+    job.reset();
+    std::future<bool> held = std::async(std::launch::async, [&] {
+      solver->AwaitClosedJobs();
+      return !op->input.expired();
+    });
+    op->end.set_value();
+    EXPECT_FALSE(held.get());
+  }
+  const std::unique_ptr<Job> open = solver->NewJob(std::make_shared<RecordingSink>());
+  solver->AwaitClosedJobs();  // does not wait for what is open
+}
+
 INSTANTIATE_TEST_SUITE_P(Seeds, SolverTest, testing::Range(0u, 40u));
 
 }  // namespace

@@ -177,9 +177,11 @@ absl::StatusOr<std::shared_ptr<const llb::SourceInfo>> BuildContext::ReadDockerf
   ASSIGN_OR_RETURN(info->data, ReadDockerfileText(*ref));
   info->filename = filename_;
   info->language = std::string(kDockerfile);
-  const absl::StatusOr<std::string> ignore = bridge_.ReadFile(*ref, absl::StrCat(filename_, kIgnoreFile), 0, kMaxIgnoreBytes);
+  const std::string ignore_name = absl::StrCat(filename_, kIgnoreFile);
+  const absl::StatusOr<std::string> ignore = bridge_.ReadFile(*ref, ignore_name, 0, kMaxIgnoreBytes);
   if (ignore.ok()) {
     const std::lock_guard<std::mutex> lock(ignore_mutex_);
+    ignore_name_ = ignore_name;
     ignore_text_ = *ignore;
   }
   return info;
@@ -211,9 +213,10 @@ absl::StatusOr<std::vector<std::string>> BuildContext::IgnorePatterns() {
     options.differ = "none";
     options.constraints = Internal(absl::StrCat("load ", kIgnoreFile));
     ASSIGN_OR_RETURN(const llb::RefPtr ref, Solve(llb::Local(context_name_, options)));
-    ignore_text_ = ReadOptionalFile(ref, std::string(kIgnoreFile));
+    ignore_name_ = std::string(kIgnoreFile);
+    ignore_text_ = ReadOptionalFile(ref, ignore_name_);
   }
-  return ParseIgnoreFile(*ignore_text_);
+  return ParseIgnoreFile(ignore_name_, *ignore_text_);
 }
 
 }  // namespace cachalot::dockerfile

@@ -79,7 +79,8 @@ class BuildContext {
   std::string dockerfile_vertex_;
 
   std::mutex ignore_mutex_;
-  std::optional<std::string> ignore_text_;  // guarded by ignore_mutex_
+  std::string ignore_name_;  // this and the next: guarded by ignore_mutex_
+  std::optional<std::string> ignore_text_;
 };
 
 // The state of a git context, none when `ref` is no git reference.

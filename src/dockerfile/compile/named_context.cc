@@ -136,7 +136,8 @@ absl::StatusOr<NamedContext::Loaded> NamedContext::LoadLocal(const std::string& 
 
   llb::LocalOptions options;
   options.session_id = build_->SessionOf(name);
-  options.exclude_patterns = ParseIgnoreFile(build_->ReadOptionalFile(ref, std::string(kIgnoreFile)));
+  const std::string text = build_->ReadOptionalFile(ref, std::string(kIgnoreFile));
+  ASSIGN_OR_RETURN(options.exclude_patterns, ParseIgnoreFile(Named(kIgnoreFile), text));
   options.shared_key_hint = absl::StrCat("context:", key_, "-", Option(build_->options(), absl::StrCat("sharedkey:localdir:", key_)));
   options.constraints.Named(Named("load from client"));
   return Loaded{llb::Local(name,
