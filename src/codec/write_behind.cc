@@ -36,6 +36,10 @@ absl::Status WriteBehind::Push() {
   queue.Wait([](const Queue& q) { return q.blocks.size() < kBlocks || q.ended; });
   if (!queue->status.ok()) return queue->status;
   queue->blocks.push_back(std::exchange(block_, std::string()));
+  if (!queue->spare.empty()) {
+    block_ = std::move(queue->spare.back());
+    queue->spare.pop_back();
+  }
   block_.reserve(kBlockSize);
   queue_.NotifyAll();
   return absl::OkStatus();
@@ -66,8 +70,10 @@ void WriteBehind::Loop() {
       queue_.NotifyAll();
     }
     absl::Status status = next_->Write(block);
-    if (status.ok()) continue;
+    block.clear();
     auto queue = queue_.Lock();
+    queue->spare.push_back(std::move(block));
+    if (status.ok()) continue;
     queue->status = std::move(status);
     queue->ended = true;
     queue_.NotifyAll();

@@ -4,6 +4,7 @@
 #include <deque>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "base/guarded.h"
 #include "codec/stream.h"
@@ -26,6 +27,7 @@ class WriteBehind : public Sink {
  private:
   struct Queue {
     std::deque<std::string> blocks;
+    std::vector<std::string> spare;  // empty, with their memory
     bool finishing = false, abandoned = false, ended = false;
     absl::Status status;
   };

@@ -8,8 +8,8 @@
 namespace cachalot::session {
 namespace {
 
-// Clients refuse messages above 4 MiB.
-constexpr std::size_t kChunk = 1 << 20;
+// Clients refuse messages above 4 MiB. Small enough for the next to be made while the client works on one.
+constexpr std::size_t kChunk = 256 << 10;
 
 class OutputFile : public ByteSink {
  public:

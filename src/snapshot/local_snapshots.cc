@@ -18,6 +18,7 @@
 #include "base/status.h"
 #include "base/status_macros.h"
 #include "os/file.h"
+#include "os/spread_directories.h"
 #include "snapshot/whole_trees.h"
 
 namespace cachalot::snapshot {
@@ -60,6 +61,8 @@ LocalSnapshots::LocalSnapshots(const Options& options)
 absl::Status LocalSnapshots::Start() {
   RETURN_IF_ERROR(os::MakeDirectories(absl::StrCat(root_, "/snapshots/trash"), 0700));
   RETURN_IF_ERROR(os::MakeDirectories(absl::StrCat(root_, "/snapshots/empty"), 0755));
+  // In the group of trees that were deleted just now, ext4 looks at each of their inodes again and again to find one for a file.
+  os::SpreadDirectories(absl::StrCat(root_, "/snapshots"));
   RETURN_IF_ERROR(os::MakeDirectories(absl::StrCat(root_, "/mounts"), 0700));
   RETURN_IF_ERROR(options_.database->Read([this](store::Connection& connection) -> absl::Status {
     ASSIGN_OR_RETURN(*table_.Lock(), LoadTable(connection));

@@ -90,12 +90,27 @@ def wait_until(what, ready):
 
 
 def is_free(root):
-    with open(os.path.join(root, "engine.lock"), "r+") as lock:
+    path = os.path.join(root, "engine.lock")
+    if not os.path.exists(path):
+        return True  # every client was killed before it began
+    with open(path, "r+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
             return False
+
+
+def kill_engine(root):
+    """kill -9 of the engine that has the root, if one does."""
+    def done():
+        if is_free(root):
+            return True
+        pid = open(os.path.join(root, "engine.lock")).read()
+        if pid:  # it is written a moment after the lock was taken
+            os.kill(int(pid), signal.SIGKILL)
+        return bool(pid)
+    wait_until("the engine tells its process", done)
 
 
 def start_daemon(root, directory):
@@ -119,9 +134,7 @@ def round_of(seed):
         engine_dies = daemon is None and chance.random() < 0.2
         play(clients)
         if engine_dies:
-            pid = open(os.path.join(root, "engine.lock")).read()
-            if not is_free(root):
-                os.kill(int(pid), signal.SIGKILL)
+            kill_engine(root)
             for client in clients:
                 client.process.wait(timeout=60)
         else:

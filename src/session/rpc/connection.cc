@@ -19,7 +19,7 @@ constexpr std::int32_t kStreamWindow = 16 << 20;
 constexpr std::int32_t kConnectionWindow = 64 << 20;
 constexpr std::uint32_t kMaxFrame = 1 << 20;
 constexpr std::size_t kMaxFieldBytes = 1 << 20;
-constexpr std::size_t kGather = 1 << 20;
+constexpr std::size_t kGather = 256 << 10;  // more, and the other end waits for it while this one waits for the other's window
 constexpr std::uint32_t kMaxStreams = 250;
 
 absl::Status StatusOfReset(std::uint32_t error_code) {
@@ -176,7 +176,8 @@ struct RpcCallbacks {
 
   static ssize_t ReadLength(nghttp2_session*, std::uint8_t, std::int32_t, std::int32_t session_window, std::int32_t stream_window,
                             std::uint32_t max_frame, void*) {
-    return std::min({static_cast<ssize_t>(session_window), static_cast<ssize_t>(stream_window), static_cast<ssize_t>(max_frame), ssize_t{256 << 10}});
+    return std::min(
+        {static_cast<ssize_t>(session_window), static_cast<ssize_t>(stream_window), static_cast<ssize_t>(max_frame), static_cast<ssize_t>(kGather)});
   }
 
   static ssize_t ReadOut(nghttp2_session* session, std::int32_t id, std::uint8_t* buffer, std::size_t size, std::uint32_t* flags,
