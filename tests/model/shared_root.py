@@ -107,9 +107,12 @@ def kill_engine(root):
         if is_free(root):
             return True
         pid = open(os.path.join(root, "engine.lock")).read()
-        if pid:  # it is written a moment after the lock was taken
-            os.kill(int(pid), signal.SIGKILL)
-        return bool(pid)
+        try:
+            if pid:  # it is written a moment after the lock was taken
+                os.kill(int(pid), signal.SIGKILL)
+            return bool(pid)
+        except ProcessLookupError:  # still the last one's
+            return False
     wait_until("the engine tells its process", done)
 
 
