@@ -5,60 +5,22 @@
 #include <memory>
 #include <string>
 #include <utility>
-#include <vector>
 
-#include "session/session.h"
+#include "session/bare_session_testing.h"
 
 namespace cachalot::daemon {
 
 // Answers generic calls, and offers nothing else.
-class FakeSession final : public session::Session {
+class FakeSession final : public session::BareSession {
  public:
   using OnCall = std::function<absl::StatusOr<std::string>(absl::string_view method, absl::string_view request)>;
-  FakeSession(std::string id, OnCall on_call) : id_(std::move(id)), on_call_(std::move(on_call)) {}
+  FakeSession(std::string id, OnCall on_call) : BareSession(std::move(id)), on_call_(std::move(on_call)) {}
 
-  const std::string& id() const override { return id_; }
-  const std::string& name() const override { return id_; }
-  const std::string& shared_key() const override { return id_; }
-  bool Offers(absl::string_view) const override { return false; }
-  CancelToken gone() const override { return {}; }
-  absl::StatusOr<session::SyncStats> SyncDirectory(const session::SyncRequest&, const std::string&,
-                                                   const std::function<void(const session::SyncStats&)>&, const CancelToken&) override {
-    return NotOffered();
-  }
-  absl::StatusOr<std::string> Secret(const std::string&, const CancelToken&) override { return NotOffered(); }
-  absl::Status CheckSshAgent(const std::string&, const CancelToken&) override { return NotOffered(); }
-  absl::StatusOr<std::unique_ptr<SshSocket>> ForwardSsh(const std::string&, std::uint32_t, std::uint32_t, std::uint32_t) override {
-    return NotOffered();
-  }
-  std::shared_ptr<registry::Credentials> credentials() override { return nullptr; }
-  absl::StatusOr<std::unique_ptr<session::ByteSink>> OpenOutputFile(const std::map<std::string, std::string>&, int, const CancelToken&) override {
-    return NotOffered();
-  }
-  absl::Status SendDirectory(const std::vector<session::OutputTree>&, int, const std::function<void(std::int64_t)>&, const CancelToken&) override {
-    return NotOffered();
-  }
-  absl::Status PullUpload(const std::string&, const std::function<absl::Status(absl::string_view)>&, const CancelToken&) override {
-    return NotOffered();
-  }
-  absl::Status UploadBlob(const std::string&, const oci::Descriptor&, store::BlobStore&, const CancelToken&) override { return NotOffered(); }
-  absl::StatusOr<std::int64_t> BlobSize(const std::string&, const oci::Digest&, const CancelToken&) override { return NotOffered(); }
-  absl::Status ReadBlob(const std::string&, const oci::Digest&, const std::function<absl::Status(absl::string_view)>&, const CancelToken&) override {
-    return NotOffered();
-  }
-  absl::StatusOr<std::vector<session::ExporterRequest>> FindExporters(const std::map<std::string, std::string>&, const std::vector<std::string>&,
-                                                                      const CancelToken&) override {
-    return NotOffered();
-  }
-  absl::Status FinalizeExport(const std::map<std::string, std::string>&, const CancelToken&) override { return NotOffered(); }
   absl::StatusOr<std::string> Call(absl::string_view method, absl::string_view request, absl::Duration, const CancelToken&) override {
     return on_call_(method, request);
   }
 
  private:
-  static absl::Status NotOffered() { return absl::UnimplementedError("the client doesn't offer this"); }
-
-  const std::string id_;
   const OnCall on_call_;
 };
 

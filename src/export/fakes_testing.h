@@ -12,6 +12,7 @@
 #include "base/status_macros.h"
 #include "export/exporter.h"
 #include "registry/memory_blobs_testing.h"
+#include "session/bare_session_testing.h"
 
 namespace cachalot::exporting {
 
@@ -95,13 +96,10 @@ class FakeFetcher final : public snapshot::BlobFetcher {
   std::vector<std::string> remote;
 };
 
-class FakeSession final : public session::Session {
+class FakeSession final : public session::BareSession {
  public:
-  const std::string& id() const override { return name_; }
-  const std::string& name() const override { return name_; }
-  const std::string& shared_key() const override { return name_; }
+  FakeSession() : BareSession("session") {}
   bool Offers(absl::string_view) const override { return true; }
-  CancelToken gone() const override { return {}; }
   absl::StatusOr<std::unique_ptr<session::ByteSink>> OpenOutputFile(const std::map<std::string, std::string>& metadata, int exporter_id,
                                                                     const CancelToken&) override {
     output_metadata = metadata;
@@ -119,27 +117,6 @@ class FakeSession final : public session::Session {
     upload_order.push_back(blob.digest.str());
     return absl::OkStatus();
   }
-  std::shared_ptr<registry::Credentials> credentials() override { return nullptr; }
-
-  absl::StatusOr<session::SyncStats> SyncDirectory(const session::SyncRequest&, const std::string&,
-                                                   const std::function<void(const session::SyncStats&)>&, const CancelToken&) override {
-    return Unused();
-  }
-  absl::StatusOr<std::string> Secret(const std::string&, const CancelToken&) override { return Unused(); }
-  absl::Status CheckSshAgent(const std::string&, const CancelToken&) override { return Unused(); }
-  absl::StatusOr<std::unique_ptr<SshSocket>> ForwardSsh(const std::string&, std::uint32_t, std::uint32_t, std::uint32_t) override { return Unused(); }
-  absl::Status PullUpload(const std::string&, const std::function<absl::Status(absl::string_view)>&, const CancelToken&) override { return Unused(); }
-  absl::StatusOr<std::int64_t> BlobSize(const std::string&, const oci::Digest&, const CancelToken&) override { return Unused(); }
-  absl::Status ReadBlob(const std::string&, const oci::Digest&, const std::function<absl::Status(absl::string_view)>&, const CancelToken&) override {
-    return Unused();
-  }
-  absl::StatusOr<std::vector<session::ExporterRequest>> FindExporters(const std::map<std::string, std::string>&, const std::vector<std::string>&,
-                                                                      const CancelToken&) override {
-    return Unused();
-  }
-  absl::Status FinalizeExport(const std::map<std::string, std::string>&, const CancelToken&) override { return Unused(); }
-  absl::StatusOr<std::string> Call(absl::string_view, absl::string_view, absl::Duration, const CancelToken&) override { return Unused(); }
-
   std::string output;
   bool output_closed = false;
   absl::Status close_status;
@@ -165,8 +142,6 @@ class FakeSession final : public session::Session {
    private:
     FakeSession& owner_;
   };
-  static absl::Status Unused() { return absl::UnimplementedError("exporters do not use this"); }
-  std::string name_ = "session";
 };
 
 // Keeps what is pushed: "put <reference or digest>" and "blob <digest>" in order.
