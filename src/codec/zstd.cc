@@ -12,16 +12,17 @@ namespace cachalot::codec {
 
 namespace {
 
-constexpr int kUltra = 20;  // from here on windows are larger than decoders must accept
+constexpr int kThorough = 16;  // from here on a worker looks back over the whole window
+constexpr int kUltra = 20;     // and from here on windows are larger than decoders must accept
 
 // The window that RFC 8878 asks every decoder to have: copies of files stand far apart in a layer.
 constexpr int kWindowLog = 23;
 
-// What a worker compresses at a time, beside what it looks back at. The library's own choice, four windows, would be 32 MiB for each.
+// What a worker compresses at a time below kThorough. The library's own choice, four windows, would be 32 MiB for each.
 constexpr int kJobSize = 8 << 20;
 
-// Every worker holds a job's input: half a gigabyte from level 20 on.
-int WorkersFor(int level, int threads) { return level >= kUltra ? 1 : std::min(threads, level >= 16 ? 2 : 8); }
+// Every worker holds a job's input: half a gigabyte from kUltra on.
+int WorkersFor(int level, int threads) { return level >= kUltra ? 1 : std::min(threads, level >= kThorough ? 2 : 8); }
 
 class ZstdReader : public Source {
  public:
@@ -67,7 +68,8 @@ class ZstdWriter : public Compressor {
   // With workers (one at least) the output is the same however many there are.
   absl::Status Configure(int level, int workers) {
     std::vector<std::pair<ZSTD_cParameter, int>> settings = {{ZSTD_c_compressionLevel, level}, {ZSTD_c_checksumFlag, 1}, {ZSTD_c_nbWorkers, workers}};
-    if (level < kUltra) settings.insert(settings.end(), {{ZSTD_c_windowLog, kWindowLog}, {ZSTD_c_jobSize, kJobSize}});
+    if (level < kUltra) settings.emplace_back(ZSTD_c_windowLog, kWindowLog);
+    if (level < kThorough) settings.emplace_back(ZSTD_c_jobSize, kJobSize);
     for (const auto& [parameter, value] : settings) {
       const std::size_t code = ZSTD_CCtx_setParameter(context_.get(), parameter, value);
       if (ZSTD_isError(code)) return absl::InvalidArgumentError(absl::StrCat("zstd: ", ZSTD_getErrorName(code)));

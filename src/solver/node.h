@@ -24,6 +24,7 @@ enum class Stage { kIdle, kBusy, kDone };
 struct Node {
   VertexPtr vertex;
   std::weak_ptr<JobState> job;
+  size_t position = 0;                  // among those that the job has announced
   std::set<int> outputs;                // that the job's graph uses
   std::optional<absl::Status> failure;  // kept until the job is idle, so that nothing fails twice
 
@@ -62,6 +63,7 @@ struct JobState {
   absl::flat_hash_map<std::string, NodePtr> nodes;
   CancelSource cancel;  // of the work under way; renewed when the job becomes idle
   int active_solves = 0;
+  size_t announced = 0;
   std::vector<std::weak_ptr<std::function<void(absl::Status)>>> abort_solves;  // each ends one call early
 };
 using JobPtr = std::shared_ptr<JobState>;

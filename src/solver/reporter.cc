@@ -33,14 +33,16 @@ void Reporter::Listen(const std::shared_ptr<ProgressSink>& sink, const VertexPtr
   sink->OnVertex(std::move(event));
 }
 
-void Reporter::Leave(const ProgressSink* sink) {
+void Reporter::Leave(const ProgressSink* sink, bool needed) {
   std::lock_guard lock(mutex_);
+  const absl::Time now = clock_->Now();
   for (const Listener& listener : listeners_) {
-    if (listener.sink.get() != sink || !started_) continue;
+    if (listener.sink.get() != sink || (needed && !started_) || done_) continue;
     VertexEvent event = Announcement(*listener.vertex);
-    event.started = started_;
-    event.completed = clock_->Now();
-    event.error = kCanceled;
+    event.started = started_.value_or(now);
+    event.completed = now;
+    event.cached = !needed;
+    if (needed) event.error = kCanceled;
     listener.sink->OnVertex(std::move(event));
   }
   std::erase_if(listeners_, [sink](const Listener& listener) { return listener.sink.get() == sink; });

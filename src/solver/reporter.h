@@ -20,8 +20,9 @@ class Reporter final : public OpProgress {
 
   // Adds a listener; announces the vertex as started to it if work has begun, and as cached if it is done.
   void Listen(const std::shared_ptr<ProgressSink>& sink, const VertexPtr& vertex);
-  // `sink` hears no more; the work that it has seen begin counts as cancelled to it, though others may wait for it still.
-  void Leave(const ProgressSink* sink);
+  // `sink` hears no more, though others may wait for the work still. If it was `needed`, it counts as cancelled to who has seen it begin;
+  // if the job's result came without it, as cached.
+  void Leave(const ProgressSink* sink, bool needed);
 
   void Started();
   // Ends what Started() began; `cached` when nothing had to be done after all.

@@ -21,7 +21,7 @@ TEST(Reporter, WhoLeavesHearsThatTheWorkWasCancelled) {
   reporter.Listen(leaves, vertex);
   reporter.Listen(stays, vertex);
   reporter.Started();
-  reporter.Leave(leaves.get());
+  reporter.Leave(leaves.get(), /*needed=*/true);
   ASSERT_EQ(leaves->vertexes.size(), 2u);
   EXPECT_EQ(leaves->vertexes[1].error, "context canceled");
   EXPECT_TRUE(leaves->vertexes[1].completed.has_value());
@@ -42,11 +42,20 @@ TEST(Reporter, WhoComesWhenTheWorkIsDoneHearsThatItIsThere) {
   EXPECT_TRUE(late->vertexes[0].started.has_value() && late->vertexes[0].completed.has_value());
 }
 
+TEST(Reporter, WhatWasNotNeededCountsAsCached) {
+  Reporter reporter(&Clock::System());
+  const auto waits = std::make_shared<Sink>();
+  reporter.Listen(waits, std::make_shared<Vertex>());
+  reporter.Leave(waits.get(), /*needed=*/false);
+  ASSERT_EQ(waits->vertexes.size(), 1u);
+  EXPECT_TRUE(waits->vertexes[0].cached && waits->vertexes[0].completed.has_value());
+}
+
 TEST(Reporter, NothingIsCancelledThatHasNotBegun) {
   Reporter reporter(&Clock::System());
   const auto sink = std::make_shared<Sink>();
   reporter.Listen(sink, std::make_shared<Vertex>());
-  reporter.Leave(sink.get());
+  reporter.Leave(sink.get(), /*needed=*/true);
   EXPECT_TRUE(sink->vertexes.empty());
 }
 

@@ -48,10 +48,14 @@ class Scheduler : public std::enable_shared_from_this<Scheduler> {
   NodePtr NodeFor(const JobPtr& job, const VertexPtr& vertex);
   void Announce(const JobPtr& job, const VertexPtr& root);
   void EndSolve(const std::shared_ptr<SolveCall>& call, absl::StatusOr<ResultPtr> result);
-  void LeaveWork(const JobPtr& job);
-  void LeaveFlights(const JobPtr& job);
+  // `needed`: what is under way was needed; otherwise its job's results came without it.
+  void LeaveWork(const JobPtr& job, bool needed);
+  void LeaveFlights(const JobPtr& job, bool needed);
   // Tells clients that nothing had to be done for `node` and for the ancestors that nobody needs because of that.
   void MarkCached(const NodePtr& node);
+  void TellCached(const NodePtr& node);
+  // The same for every node of which nothing was told: the job's results came without it, as when a run of another job is joined.
+  void TellRest(const JobPtr& job);
 
   // -- keys (scheduler_keys.cc)
   void NeedKey(const NodePtr& node, StatusCallback done);

@@ -1,4 +1,5 @@
 // Jobs: starting and ending solve calls, leaving work, and what clients see of cached vertices.
+#include <algorithm>
 #include <future>
 
 #include "absl/strings/cord.h"
@@ -76,7 +77,7 @@ void Scheduler::EndSolve(const std::shared_ptr<SolveCall>& call, absl::StatusOr<
     return;
   }
   if (--call->job->active_solves == 0) {
-    LeaveWork(call->job);
+    LeaveWork(call->job, /*needed=*/!result.ok());
   }
   call->cancel = {};
   std::exchange(call->done, nullptr)(std::move(result));
@@ -89,16 +90,17 @@ void Scheduler::Close(const JobPtr& job) {
       (*abort)(absl::CancelledError("context canceled"));
     }
   }
-  LeaveWork(job);
+  LeaveWork(job, /*needed=*/true);
   job->nodes.clear();
   --activity_.Lock()->closing_jobs;
   activity_.NotifyAll();
 }
 
-void Scheduler::LeaveWork(const JobPtr& job) {
+void Scheduler::LeaveWork(const JobPtr& job, bool needed) {
   job->cancel.Cancel();
   job->cancel = CancelSource();
-  LeaveFlights(job);
+  LeaveFlights(job, needed);
+  if (!needed) TellRest(job);
   absl::erase_if(job->nodes, [](const auto& entry) {
     const NodePtr& node = entry.second;
     if (!node->busy() && !node->failure) {
@@ -111,14 +113,23 @@ void Scheduler::LeaveWork(const JobPtr& job) {
   });
 }
 
-void Scheduler::LeaveFlights(const JobPtr& job) {
+void Scheduler::TellRest(const JobPtr& job) {
+  std::vector<NodePtr> rest;
+  for (const auto& [digest, node] : job->nodes) {
+    if (!node->ran && !node->marked_cached && !node->failure) rest.push_back(node);
+  }
+  std::sort(rest.begin(), rest.end(), [](const NodePtr& a, const NodePtr& b) { return a->position < b->position; });
+  for (const NodePtr& node : rest) TellCached(node);
+}
+
+void Scheduler::LeaveFlights(const JobPtr& job, bool needed) {
   std::erase_if(flights_, [&](const auto& entry) {
     const FlightPtr& flight = entry.second;
     const size_t left = std::erase_if(flight->waiters, [&](const NodePtr& node) { return node->job.lock() == job; });
     if (left == 0) {
       return false;
     }
-    flight->reporter->Leave(job->progress.get());
+    flight->reporter->Leave(job->progress.get(), needed);
     flight->leader_left |= flight->leader.lock() == job;
     if (!flight->waiters.empty()) {
       return false;
@@ -155,13 +166,13 @@ void Scheduler::Announce(const JobPtr& job, const VertexPtr& root) {
       NodeFor(job, input.vertex)->outputs.insert(input.output);
       continue;
     }
+    NodeFor(job, vertex)->position = ++job->announced;
     job->progress->OnVertex(Announcement(*vertex));
     path.pop_back();
   }
 }
 
 void Scheduler::MarkCached(const NodePtr& node) {
-  const JobPtr job = node->job.lock();
   std::vector<NodePtr> found = {node};
   node->marked_cached = true;
   for (size_t i = 0; i < found.size(); ++i) {
@@ -173,12 +184,15 @@ void Scheduler::MarkCached(const NodePtr& node) {
       }
     }
   }
-  for (auto it = found.rbegin(); it != found.rend(); ++it) {
-    Reporter reporter(clock_);
-    reporter.Listen(job->progress, (*it)->vertex);
-    reporter.Started();
-    reporter.Completed(absl::OkStatus(), true);
-  }
+  for (auto it = found.rbegin(); it != found.rend(); ++it) TellCached(*it);
+}
+
+void Scheduler::TellCached(const NodePtr& node) {
+  node->marked_cached = true;
+  Reporter reporter(clock_);
+  reporter.Listen(node->job.lock()->progress, node->vertex);
+  reporter.Started();
+  reporter.Completed(absl::OkStatus(), true);
 }
 
 void Scheduler::Fail(const NodePtr& node, absl::Status status) {

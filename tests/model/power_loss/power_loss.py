@@ -392,8 +392,10 @@ class Machine:
             self.fail(f"snapshots that were on disk are gone: {missing}")
 
     def shut_down(self):
-        """In order: the kernel writes everything. What an engine that stopped in order had is promised when its sync had ended."""
+        """In order: the kernel writes everything. What an engine that stopped in order had is promised when its sync had ended; the
+        sync may have been killed."""
         self.wait_for_children()
+        self.built = set(self.promised)
         self.disk.synced = disk_image.read_tree(self.root)
         self.boot()
 
