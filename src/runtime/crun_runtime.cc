@@ -127,7 +127,9 @@ class CrunRuntime final : public Runtime {
     for (const os::DirectoryEntry& entry : os::ListDirectory(config_.state_dir + "/cgroups").value_or(none)) {
       constexpr std::size_t kMaxPath = 1 << 16;
       const std::string file = CgroupFile(entry.name);
-      if (const std::string path = os::ReadFile(file, kMaxPath).value_or(""); !path.empty() && CleanDestination(path) != "/") {
+      // After a loss of power the file may hold anything, zeros for one; only the group of that very container may be killed.
+      const std::string path = os::ReadFile(file, kMaxPath).value_or("");
+      if (CleanDestination(path) != "/" && absl::EndsWith(path, entry.name) && !absl::StrContains(path, '\0')) {
         os::Cgroup cgroup(layout_, path);
         if (absl::Status status = cgroup.Kill(); !status.ok()) LogWarning(status.message());
         cgroup.Remove();
