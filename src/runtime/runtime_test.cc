@@ -38,6 +38,16 @@ TEST_F(RuntimeTest, ReportsExitCodesAndStreams) {
   ExpectNothingLeft();
 }
 
+TEST_F(RuntimeTest, BelievesNoGarbageThatNamesAControlGroup) {
+  const std::string groups = scratch_ / "state/cgroups/";
+  ASSERT_TRUE(os::MakeDirectories(groups).ok());
+  for (const std::string& path : {std::string(40, '\0'), std::string("/buildkit/\0left", 15), std::string("/"), std::string("/somebody/elses")}) {
+    ASSERT_TRUE(os::WriteFileAtomic(groups + "left", path).ok());
+    ASSERT_NO_FATAL_FAILURE(MakeRuntime()) << "it may not walk, and kill, through the groups of others";
+    EXPECT_TRUE(os::ListDirectory(groups)->empty());
+  }
+}
+
 TEST_F(RuntimeTest, ReportsSignals) {
   // The first process of a PID namespace is not killed by its own signals: a child is.
   EXPECT_EQ(Run(Shell("sh -c 'kill -9 $$'; exit $?")).status->code, 137);
