@@ -1,15 +1,9 @@
 #include "op/local_source.h"
 
-#include <gtest/gtest.h>
-
-#include "base/worker_pool.h"
-#include "op/named_trees.h"
+#include "op/named_trees_testing.h"
 #include "os/file.h"
-#include "os/scratch_testing.h"
 #include "session/bare_session_testing.h"
 #include "solver/reporter.h"
-#include "store/local_blobs.h"
-#include "store/schema.h"
 
 namespace cachalot::op {
 namespace {
@@ -28,15 +22,8 @@ class SessionWithDirectory final : public session::BareSession {
   }
 };
 
-class LocalSourceTest : public testing::Test {
+class LocalSourceTest : public NamedTreesTest {
  protected:
-  void SetUp() override {
-    if (!os::CanMount()) GTEST_SKIP() << "needs root for overlay mounts";
-    database_ = *store::OpenMetadata(scratch_.path());
-    blobs_ = *store::LocalBlobs::Open(scratch_.path(), database_.get());
-    snapshots_ = *snapshot::OpenSnapshots({scratch_.path(), blobs_.get(), database_.get(), &cpu_});
-    trees_ = std::make_unique<NamedTrees>(snapshots_.get());
-  }
   // The source "context" of a graph, as a build of the session's client loads it.
   std::unique_ptr<LocalSource> Load(session::SessionPtr session) {
     auto environment = std::make_shared<Environment>();
@@ -54,12 +41,6 @@ class LocalSourceTest : public testing::Test {
     return source.Run({}, {{}, std::make_shared<solver::Reporter>(&Clock::System())});
   }
 
-  os::Scratch scratch_;
-  WorkerPool cpu_{"cpu", 1};
-  std::unique_ptr<store::Database> database_;
-  std::unique_ptr<store::LocalBlobs> blobs_;
-  std::unique_ptr<snapshot::Snapshots> snapshots_;
-  std::unique_ptr<NamedTrees> trees_;
   HeldLocals held_;
 };
 
