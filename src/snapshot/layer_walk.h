@@ -28,7 +28,8 @@ struct LayerWalk {
   std::string base;
   // Paths that the layer deletes although the base does not have them: it is a difference made elsewhere.
   std::vector<std::string> deleted;
-  bool whole = false;  // the layer's directory holds the whole tree, not only what differs from the base
+  bool whole = false;    // the layer's directory holds the whole tree, not only what differs from the base
+  bool rebased = false;  // it was made elsewhere and put here: all in it is a change, and there is no need of a base
 };
 
 // Sockets are left out.

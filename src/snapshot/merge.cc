@@ -60,7 +60,8 @@ absl::StatusOr<LayerWalk> LocalSnapshots::WalkOf(const RecordPtr& record, std::s
   {
     auto table = table_.Lock();
     deletes_elsewhere = record->deletes_elsewhere;
-    if (record->parent != nullptr) parent = Refer(record->parent);
+    walk.rebased = record->rebased;
+    if (record->parent != nullptr && !walk.rebased) parent = Refer(record->parent);
   }
   if (deletes_elsewhere) {
     ASSIGN_OR_RETURN(const std::string list, os::ReadFile(DeletionsPath(*record), kMaxDeletions));
@@ -107,10 +108,11 @@ absl::StatusOr<SnapshotPtr> LocalSnapshots::FromChanges(const SnapshotPtr& paren
   LinkChangeSink sink(LayerPath(*record), std::move(lowers), std::move(sources));
   RETURN_IF_ERROR(fill(sink));
   RETURN_IF_ERROR(sink.Finish());
+  record->rebased = true;  // nobody else knows the record yet
   if (!sink.deleted().empty()) {
     const std::string list = absl::StrJoin(sink.deleted(), absl::string_view("\0", 1));
     RETURN_IF_ERROR(os::WriteFileAtomic(DeletionsPath(*record), list));
-    record->deletes_elsewhere = true;  // nobody else knows the record yet
+    record->deletes_elsewhere = true;
   }
   return Commit(active);
 }

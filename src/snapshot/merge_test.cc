@@ -54,6 +54,22 @@ TEST_F(MergeTest, StacksTrees) {
   EXPECT_EQ(one.st_ino, other.st_ino);
 }
 
+TEST_F(MergeTest, LayerIsTheSameOnEveryParent) {
+  const SnapshotPtr base = Script(nullptr, "mkdir d e; echo 1 >d/same; echo 1 >gone; touch -d @1500000000 d/same d");
+  const SnapshotPtr layer =
+      Script(Script(nullptr, "echo x >gone; echo x >nowhere"), "mkdir d e; echo 1 >d/same; rm gone nowhere; touch -d @1500000000 d/same d");
+  const auto blob_of = [&](const SnapshotPtr& snapshot) {
+    const auto layers = snapshots_->Layers(snapshot, {""}, false, fetcher_, {});
+    EXPECT_TRUE(layers.ok()) << layers.status();
+    return layers.ok() ? layers->back().blob.digest.str() : "";
+  };
+  const SnapshotPtr difference = Diff(layer->parent(), layer), merged = Merge({base, difference});
+  const std::string on_base = blob_of(merged);  // first: what is known of the part is carried along otherwise
+  EXPECT_EQ(on_base, blob_of(difference));
+  EXPECT_EQ(on_base, blob_of(layer));
+  EXPECT_EQ(List(merged), "./d ./d/same=1 ./e ");
+}
+
 TEST_F(MergeTest, LazyLayersStayLazy) {
   const Layer layer = fetcher_.Add(TarBuilder().File("lazy", "1").Finish());
   const SnapshotPtr merged = Merge({Script(nullptr, "echo a >a"), *snapshots_->FromLayer(nullptr, layer, {})});

@@ -39,8 +39,10 @@ absl::StatusOr<oci::Digest> ParseOptional(const std::string& text) {
   return oci::Digest::Parse(text);
 }
 
-#define RECORD_COLUMNS \
-  "id, directory, parent, state, deletes_elsewhere, kept, chain, diff_id, size, created_us, used_us, usage_count, description, record_type, durable"
+#define RECORD_COLUMNS                                                                                                                        \
+  "id, directory, parent, state, deletes_elsewhere, kept, chain, diff_id, size, created_us, used_us, usage_count, description, record_type, " \
+  "durable, "                                                                                                                                 \
+  "rebased"
 
 absl::Status LoadBlobs(Connection& connection, const SnapshotId& id, std::map<std::string, LayerBlob>& blobs) {
   ASSIGN_OR_RETURN(Statement query,
@@ -66,6 +68,7 @@ absl::StatusOr<Row> LoadRow(Connection& connection, const Statement& query) {
   record.state = static_cast<State>(query.Int(3));
   record.deletes_elsewhere = query.Int(4) != 0;
   record.kept = query.Int(5) != 0;
+  record.rebased = query.Int(15) != 0;
   record.persisted = true;
   KnownLayer layer;
   layer.chain = query.Text(6);
@@ -253,13 +256,13 @@ absl::Status SaveRecord(Connection& connection, const Record& record) {
   // The mark of durability goes with every change of state: other files count then.
   return connection.Run(
       "INSERT INTO snapshots (id, directory, parent, state, deletes_elsewhere, kept, chain, diff_id, size, created_us, used_us, usage_count, "
-      "description, record_type)"
-      " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) ON CONFLICT (id) DO UPDATE SET directory = ?2,"
+      "description, record_type, rebased)"
+      " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) ON CONFLICT (id) DO UPDATE SET directory = ?2,"
       " durable = CASE WHEN state = ?4 THEN durable ELSE 0 END, state = ?4, deletes_elsewhere = ?5, kept = ?6, chain = ?7, diff_id = ?8, size = ?9,"
-      " used_us = ?11, usage_count = ?12, description = ?13, record_type = ?14",
+      " used_us = ?11, usage_count = ?12, description = ?13, record_type = ?14, rebased = ?15",
       record.id, record.directory, record.parent == nullptr ? std::string() : record.parent->id, static_cast<int>(record.state),
       record.deletes_elsewhere, record.kept, record.layer().chain, record.layer().diff_id.str(), record.size, ToMicros(record.created_at),
-      ToMicros(record.used_at), record.usage_count, record.label.description, record.label.record_type);
+      ToMicros(record.used_at), record.usage_count, record.label.description, record.label.record_type, record.rebased);
 }
 
 absl::Status SaveLayer(Connection& connection, const SnapshotId& id, const std::string& form, const LayerBlob& layer) {

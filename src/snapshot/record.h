@@ -44,6 +44,7 @@ struct Record {
   // Guarded by the table's lock.
   State state = State::kActive;
   bool deletes_elsewhere = false;  // its directory has a list of deletions
+  bool rebased = false;            // see LayerWalk
   bool kept = false;
   bool persisted = false;     // its row says the same, but for its last use
   bool used_changed = false;  // last use is newer than its row's

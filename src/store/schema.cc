@@ -155,6 +155,10 @@ CREATE TRIGGER cache_result_gone AFTER DELETE ON cache_results BEGIN DELETE FROM
 CREATE TRIGGER cache_alias_gone AFTER DELETE ON cache_aliases BEGIN DELETE FROM cache_parts WHERE key = old.key; END;
 )sql";
 
+// rebased: 1 when all that the layer's directory holds is a change, because it was made elsewhere and put on its parent; else what is as in
+// the parent's tree is none.
+constexpr char kRebased[] = "ALTER TABLE snapshots ADD COLUMN rebased INTEGER NOT NULL DEFAULT 0";
+
 absl::StatusOr<std::string> BootId() {
   ASSIGN_OR_RETURN(std::string id, os::ReadFile("/proc/sys/kernel/random/boot_id", 100));
   absl::StripAsciiWhitespace(&id);
@@ -228,7 +232,7 @@ absl::StatusOr<std::unique_ptr<Database>> OpenAt(const std::string& root, const 
 
 const std::vector<std::string>& Migrations() {
   static const auto* const migrations =
-      new std::vector<std::string>{kFirst, kKeysOfParts, kBuilds, kBlobSources, kLargeRows, kChains, kNotedChanges, kCacheParts};
+      new std::vector<std::string>{kFirst, kKeysOfParts, kBuilds, kBlobSources, kLargeRows, kChains, kNotedChanges, kCacheParts, kRebased};
   return *migrations;
 }
 
