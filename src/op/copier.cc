@@ -22,6 +22,11 @@ constexpr std::size_t kMaxLeft = 1024;
 
 std::string ChildPath(const std::string& directory, const std::string& name) { return absl::StrCat(directory == "/" ? "" : directory, "/", name); }
 
+absl::Status SetMode(TreeWriter& tree, const std::string& directory, mode_t mode) {
+  ASSIGN_OR_RETURN(const int fd, tree.OpenDirectory(directory));
+  return ::fchmod(fd, mode) == 0 ? absl::OkStatus() : ErrnoError(absl::StrCat("chmod ", directory));
+}
+
 }  // namespace
 
 struct Copier::Item {
@@ -127,6 +132,9 @@ absl::Status Copier::CreateParents() {
     ASSIGN_OR_RETURN(const bool created, EnsureDirectory(*parent->item, parent->st));
     if (created) {
       RETURN_IF_ERROR(FinishDirectory(parent->item->source, parent->item->target, parent->st));
+    } else {
+      // As BuildKit has it: what is there keeps its owner and takes the source's mode, also where a mode was asked for.
+      RETURN_IF_ERROR(SetMode(target_, parent->item->target, parent->st.st_mode & kPermissions));
     }
     parent->made = true;
   }
@@ -195,13 +203,14 @@ absl::Status Copier::FinishDirectory(const std::string& source, const std::strin
 
 absl::Status Copier::SetTimes(const std::string& path, const struct stat& st) {
   ASSIGN_OR_RETURN(const int fd, target_.OpenDirectory(path));
-  const struct timespec times[2] = {rules_.time.value_or(st.st_atim), rules_.time.value_or(st.st_mtim)};
+  const struct timespec times[2] = {rules_.time.value_or(st.st_mtim), rules_.time.value_or(st.st_mtim)};
   if (::futimens(fd, times) != 0) return ErrnoError(absl::StrCat("utime ", path));
   return absl::OkStatus();
 }
 
 Attributes Copier::AttributesFor(const struct stat& st) const {
   Attributes attributes = AttributesOf(st);
+  attributes.atime = st.st_mtim;  // the source's says what a client's file was, or when it was last read
   if (rules_.owner.has_value()) attributes.uid = rules_.owner->uid, attributes.gid = rules_.owner->gid;
   if (rules_.symbolic_mode.has_value()) {
     attributes.mode = rules_.symbolic_mode->Apply(st.st_mode);

@@ -78,12 +78,15 @@ class CopierTest : public testing::Test {
 
 TEST_F(CopierTest, FileIntoMissingDirectoryIsAFileOfItsOwn) {
   Put("src/a", "hello", 0640);
+  const timespec times[2] = {{1'000'000'000, 1}, {1'600'000'000, 2}};
+  ASSERT_EQ(::utimensat(AT_FDCWD, (scratch_ / "src/a").c_str(), times, 0), 0);
   ASSERT_TRUE(Copy("/a", "/x/y/").ok());
   EXPECT_EQ(Get("upper/x/y/a"), "hello");
   EXPECT_NE(St("upper/x/y/a").st_ino, St("src/a").st_ino);
   EXPECT_EQ(St("upper/x/y/a").st_nlink, 1u);
   EXPECT_EQ(St("upper/x/y/a").st_mode & 07777, 0640u);
   EXPECT_EQ(St("upper/x/y/a").st_mtim.tv_nsec, St("src/a").st_mtim.tv_nsec);
+  EXPECT_EQ(St("upper/x/y/a").st_atim.tv_sec, St("src/a").st_mtim.tv_sec) << "a file's time of access may be a client's mark";
   EXPECT_EQ(St("upper/x").st_mode & 07777, 0755u);
 }
 
@@ -232,6 +235,22 @@ TEST_F(CopierTest, PatternsMakeOnlyTheDirectoriesTheyNeed) {
   EXPECT_TRUE(Exists("upper/t/a/b/keep.txt"));
   EXPECT_FALSE(Exists("upper/t/a/c"));
   EXPECT_FALSE(Exists("upper/t/top.txt"));
+}
+
+TEST_F(CopierTest, DirectoryOnTheWayToAPatternTakesTheSourcesMode) {
+  Put("lower/t/old/x");
+  Put("src/old/a");
+  Put("src/new/a");
+  ASSERT_EQ(::chmod((scratch_ / "lower/t/old").c_str(), 0711), 0);
+  ASSERT_EQ(::chmod((scratch_ / "src/old").c_str(), 01755), 0);
+  CopyRules rules;
+  rules.include = *PatternMatcher::Create({"*/a"});
+  rules.symbolic_mode = *SymbolicMode::Parse("go-rwx");
+  rules.directory_contents = true;
+  ASSERT_TRUE(Copy("/", "/t", std::move(rules)).ok());
+  EXPECT_EQ(St("upper/t/old").st_mode & 07777, 01755u);
+  EXPECT_EQ(St("upper/t/new").st_mode & 07777, 0700u);
+  EXPECT_EQ(St("upper/t/old/a").st_mode & 07777, 0600u);
 }
 
 TEST_F(CopierTest, KindsInTheWay) {
