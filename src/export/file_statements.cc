@@ -15,12 +15,12 @@
 #include "codec/stream.h"
 #include "export/attestation.h"
 #include "os/file.h"
+#include "tree/path_walk.h"
 
 namespace cachalot::exporting {
 namespace {
 
 constexpr int kIndent = 2;
-constexpr int kMaxDepth = 4096;
 
 absl::StatusOr<oci::Digest> DigestOf(UniqueFd fd, const std::string& name) {
   codec::FdSource source(std::move(fd), name);
@@ -30,18 +30,18 @@ absl::StatusOr<oci::Digest> DigestOf(UniqueFd fd, const std::string& name) {
 }
 
 // Adds every regular file below the directory, in the order of names.
-absl::Status AddFiles(int dir_fd, const std::string& prefix, int depth, const CancelToken& cancel, std::vector<NamedDigest>& out) {
-  if (depth > kMaxDepth) return absl::InvalidArgumentError(absl::StrCat(prefix, ": directories nest too deep"));
+absl::Status AddFiles(int dir_fd, const std::string& prefix, const CancelToken& cancel, std::vector<NamedDigest>& out) {
   RETURN_IF_ERROR(cancel.status());
   ASSIGN_OR_RETURN(std::vector<os::DirectoryEntry> entries, os::ListDirectory(dir_fd));
   std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   for (const os::DirectoryEntry& entry : entries) {
     const std::string path = absl::StrCat(prefix, entry.name);
+    RETURN_IF_ERROR(tree::CheckPathLength("lstat", path));
     ASSIGN_OR_RETURN(const UniqueFd found, os::OpenBeneath(dir_fd, entry.name, O_PATH | O_NOFOLLOW));
     ASSIGN_OR_RETURN(const struct stat status, os::Stat(found.get()));
     if (S_ISDIR(status.st_mode)) {
       ASSIGN_OR_RETURN(const UniqueFd directory, os::OpenBeneath(dir_fd, entry.name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-      RETURN_IF_ERROR(AddFiles(directory.get(), absl::StrCat(path, "/"), depth + 1, cancel, out));
+      RETURN_IF_ERROR(AddFiles(directory.get(), absl::StrCat(path, "/"), cancel, out));
     } else if (S_ISREG(status.st_mode)) {
       ASSIGN_OR_RETURN(UniqueFd file, os::OpenBeneath(dir_fd, entry.name, O_RDONLY | O_NOFOLLOW));
       ASSIGN_OR_RETURN(oci::Digest digest, DigestOf(std::move(file), path));
@@ -70,7 +70,7 @@ absl::StatusOr<std::map<std::string, std::string>> StatementsAboutFiles(const Ex
   if (attestations.empty()) return out;
   std::vector<NamedDigest> files;
   ASSIGN_OR_RETURN(const UniqueFd directory, os::OpenDirectory(root));
-  RETURN_IF_ERROR(AddFiles(directory.get(), "", 0, context.cancel, files));
+  RETURN_IF_ERROR(AddFiles(directory.get(), "", context.cancel, files));
   for (const Attestation& attestation : attestations) {
     ASSIGN_OR_RETURN(std::string statement, MakeStatement(attestation, files, kIndent, context));
     const std::string name = NameOf(options.attestation_prefix, attestation, platform);

@@ -17,27 +17,26 @@
 #include "base/status_macros.h"
 #include "os/file.h"
 #include "os/quiet_open.h"
+#include "tree/path_walk.h"
 
 namespace cachalot::exporting {
 namespace {
-
-constexpr int kMaxDepth = 4096;
 
 class TreeWriter {
  public:
   TreeWriter(const TreeTarOptions& options, codec::TarWriter& tar, const CancelToken& cancel) : options_(options), tar_(tar), cancel_(cancel) {}
 
-  absl::Status AddDirectory(int dir_fd, const std::string& path, int depth) {
-    if (depth > kMaxDepth) return absl::InvalidArgumentError(absl::StrCat(path, ": directories nest too deep"));
+  absl::Status AddDirectory(int dir_fd, const std::string& path) {
     RETURN_IF_ERROR(cancel_.status());
     ASSIGN_OR_RETURN(std::vector<os::DirectoryEntry> entries, os::ListDirectory(dir_fd));
     std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
-    for (const os::DirectoryEntry& entry : entries) RETURN_IF_ERROR(AddEntry(dir_fd, entry.name, absl::StrCat(path, entry.name), depth));
+    for (const os::DirectoryEntry& entry : entries) RETURN_IF_ERROR(AddEntry(dir_fd, entry.name, absl::StrCat(path, entry.name)));
     return absl::OkStatus();
   }
 
  private:
-  absl::Status AddEntry(int dir_fd, const std::string& name, const std::string& path, int depth) {
+  absl::Status AddEntry(int dir_fd, const std::string& name, const std::string& path) {
+    RETURN_IF_ERROR(tree::CheckPathLength("lstat", path));
     const UniqueFd fd(openat(dir_fd, name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
     if (!fd.valid()) return ErrnoError(absl::StrCat("open ", path));
     ASSIGN_OR_RETURN(const struct stat status, os::Stat(fd.get()));
@@ -48,7 +47,7 @@ class TreeWriter {
     if (entry.type != codec::TarType::kDirectory) return absl::OkStatus();
     const UniqueFd directory(openat(dir_fd, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!directory.valid()) return ErrnoError(absl::StrCat("open ", path));
-    return AddDirectory(directory.get(), absl::StrCat(path, "/"), depth + 1);
+    return AddDirectory(directory.get(), absl::StrCat(path, "/"));
   }
 
   absl::StatusOr<codec::TarEntry> Describe(int fd, const std::string& path, const struct stat& status) {
@@ -140,7 +139,7 @@ class TreeWriter {
 
 absl::Status AddTree(const std::string& root, const TreeTarOptions& options, codec::TarWriter& tar, const CancelToken& cancel) {
   ASSIGN_OR_RETURN(const UniqueFd directory, os::OpenDirectory(root));
-  return TreeWriter(options, tar, cancel).AddDirectory(directory.get(), options.prefix, 0);
+  return TreeWriter(options, tar, cancel).AddDirectory(directory.get(), options.prefix);
 }
 
 }  // namespace cachalot::exporting

@@ -96,6 +96,7 @@ absl::StatusOr<std::optional<SourceTree::Entry>> SourceTree::FindIn(const Direct
 
 absl::StatusOr<SourceTree::Found<SourceTree::Entry>> SourceTree::Find(const std::string& path) {
   if (last_path_ != path) {
+    RETURN_IF_ERROR(tree::CheckPathLength("lstat", path));
     last_path_.clear();
     last_.reset();
     ASSIGN_OR_RETURN(const Found<Directory> directory, DirectoryOf(DirName(path)));
@@ -129,6 +130,7 @@ absl::StatusOr<SourceTree::Directory> SourceTree::OpenParts(const Directory& par
 
 absl::StatusOr<SourceTree::Found<SourceTree::Directory>> SourceTree::DirectoryOf(const std::string& path) {
   if (const auto found = directories_.find(path); found != directories_.end()) return Found<Directory>{found->second.get()};
+  RETURN_IF_ERROR(tree::CheckPathLength("open", path));
   ASSIGN_OR_RETURN(const Found<Directory> parent, DirectoryOf(DirName(path)));
   if (parent.value == nullptr) return parent;
   ASSIGN_OR_RETURN(Directory directory, OpenParts(*parent.value, path));

@@ -18,6 +18,7 @@
 #include "os/file.h"
 #include "os/quiet_open.h"
 #include "snapshot/file_attributes.h"
+#include "tree/path_walk.h"
 
 namespace cachalot::snapshot {
 
@@ -130,7 +131,8 @@ class Reporter {
 
 class Walker {
  public:
-  Walker(ChangeSink& sink, const CancelToken& cancel, const std::vector<std::string>& deleted) : report_(sink), cancel_(cancel) {
+  Walker(ChangeSink& sink, const CancelToken& cancel, const std::vector<std::string>& deleted, bool rebased = false)
+      : report_(sink), cancel_(cancel), rebased_(rebased) {
     for (const std::string& path : deleted) deleted_[DirName(path)].insert(BaseName(path));
   }
 
@@ -160,13 +162,14 @@ class Walker {
 
  private:
   absl::Status Visit(int dir_fd, int base_fd, const std::string& path, const std::string& name, bool full) {
+    RETURN_IF_ERROR(tree::CheckPathLength("lstat", path));
     struct stat now, base;
     const bool in_base = base_fd >= 0 && ::fstatat(base_fd, name.c_str(), &base, AT_SYMLINK_NOFOLLOW) == 0;
     if (::fstatat(dir_fd, name.c_str(), &now, AT_SYMLINK_NOFOLLOW) != 0) {
       if (errno == ENOENT) return report_.Deleted(path);  // listed from the base, or as deleted
       return ErrnoError(absl::StrCat("stat ", path));
     }
-    if (IsWhiteout(now)) return in_base ? report_.Deleted(path) : absl::OkStatus();
+    if (IsWhiteout(now)) return in_base || rebased_ ? report_.Deleted(path) : absl::OkStatus();
     if (S_ISSOCK(now.st_mode)) return absl::OkStatus();
     bool unchanged = false;
     if (in_base) {
@@ -198,6 +201,7 @@ class Walker {
 
   Reporter report_;
   const CancelToken& cancel_;
+  const bool rebased_;
   std::map<std::string, std::set<std::string>> deleted_;  // names by directory
 };
 
@@ -209,7 +213,7 @@ absl::Status WalkLayer(const LayerWalk& walk, ChangeSink& sink, const CancelToke
   if (!walk.base.empty()) {
     ASSIGN_OR_RETURN(base, os::OpenDirectory(walk.base));
   }
-  return Walker(sink, cancel, walk.deleted).Walk(layer.get(), base.get(), "", walk.whole || IsOpaque(layer.get(), ""));
+  return Walker(sink, cancel, walk.deleted, walk.rebased).Walk(layer.get(), base.get(), "", walk.whole || IsOpaque(layer.get(), ""));
 }
 
 absl::Status WalkDifference(const std::string& lower, const std::string& upper, ChangeSink& sink, const CancelToken& cancel) {

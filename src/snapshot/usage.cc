@@ -17,6 +17,7 @@
 #include "os/file.h"
 #include "snapshot/local_snapshots.h"
 #include "snapshot/usage_filter.h"
+#include "tree/path_walk.h"
 
 namespace cachalot::snapshot {
 
@@ -24,6 +25,7 @@ namespace {
 
 constexpr int kHelpers = 3;
 constexpr std::size_t kBatch = 64;
+constexpr int kMaxDepth = static_cast<int>(tree::kMaxPath / 2);  // what lies deeper has no path, and is not counted
 
 // Adds up what the files of one tree take. A file with links elsewhere counts by its share, so that the sum over all
 // snapshots is what the disk has.
@@ -34,7 +36,7 @@ class Measurer {
     const UniqueFd fd(::open(root.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!fd.valid() || ::fstat(fd.get(), &status) != 0) return 0;
     total_ = static_cast<std::int64_t>(status.st_blocks) * 512;
-    Walk(fd.get());
+    Walk(fd.get(), 0);
     for (const auto& [inode, linked] : linked_) total_ += linked.bytes * linked.seen / linked.links;
     return total_;
   }
@@ -45,7 +47,8 @@ class Measurer {
   };
 
   // Whatever goes away meanwhile does not count.
-  void Walk(int dir_fd) {
+  void Walk(int dir_fd, int depth) {
+    if (depth > kMaxDepth) return;
     const absl::StatusOr<std::vector<os::DirectoryEntry>> entries = os::ListDirectory(dir_fd);
     if (!entries.ok()) return;
     for (const os::DirectoryEntry& entry : *entries) {
@@ -55,7 +58,7 @@ class Measurer {
       if (S_ISDIR(status.st_mode)) {
         total_ += bytes;
         const UniqueFd child(::openat(dir_fd, entry.name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-        if (child.valid()) Walk(child.get());
+        if (child.valid()) Walk(child.get(), depth + 1);
       } else if (status.st_nlink > 1) {
         Linked& linked = linked_[status.st_ino];
         linked.bytes = bytes;

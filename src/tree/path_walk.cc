@@ -1,10 +1,12 @@
 #include "tree/path_walk.h"
 
+#include <cerrno>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "base/status.h"
 #include "base/status_macros.h"
 
 namespace cachalot::tree {
@@ -40,11 +42,19 @@ std::string PathOf(const std::vector<std::string>& way, const std::string& name)
   return path;
 }
 
+absl::Status CheckPathLength(absl::string_view what, absl::string_view path) {
+  constexpr std::size_t kTold = 200;
+  if (path.size() <= kMaxPath) return absl::OkStatus();
+  return ErrnoError(absl::StrCat(what, " ", path.substr(0, kTold), "..."), ENAMETOOLONG);
+}
+
 absl::StatusOr<PathEnd> WalkPath(PathSteps& steps, absl::string_view path, bool follow_last) {
+  RETURN_IF_ERROR(CheckPathLength("lstat", path));
   std::vector<std::string> ahead;
   Push(path, ahead);
   PathEnd end;
   std::string target;
+  std::size_t length = 0;  // of the way
   int links = 0;
   while (!ahead.empty()) {
     std::string name = std::move(ahead.back());
@@ -52,7 +62,9 @@ absl::StatusOr<PathEnd> WalkPath(PathSteps& steps, absl::string_view path, bool 
     if (name == ".") continue;
     if (name == "..") {
       std::vector<std::string>& last = end.rest.empty() ? end.way : end.rest;
-      if (!last.empty()) last.pop_back();
+      if (last.empty()) continue;
+      if (end.rest.empty()) length -= last.back().size() + 1;
+      last.pop_back();
       continue;
     }
     if (!end.rest.empty()) {
@@ -61,10 +73,16 @@ absl::StatusOr<PathEnd> WalkPath(PathSteps& steps, absl::string_view path, bool 
     }
     ASSIGN_OR_RETURN(const EntryKind kind, steps.Look(end.way, name, &target));
     if (kind == EntryKind::kDirectory) {
+      // Links can lead deeper than any path says.
+      length += name.size() + 1;
+      if (length > kMaxPath) return CheckPathLength("lstat", PathOf(end.way, name));
       end.way.push_back(std::move(name));
     } else if (kind == EntryKind::kLink && (follow_last || !ahead.empty())) {
       if (++links > kMaxLinks) return absl::FailedPreconditionError(absl::StrCat(path, ": too many links"));
-      if (absl::StartsWith(target, "/")) end.way.clear();
+      if (absl::StartsWith(target, "/")) {
+        end.way.clear();
+        length = 0;
+      }
       Push(target, ahead);
     } else {
       end.kind = kind;

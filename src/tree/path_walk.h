@@ -3,6 +3,7 @@
 
 #include <sys/stat.h>
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -38,9 +39,14 @@ struct PathEnd {
 // "/a/b/name" for the way {"a", "b"}.
 std::string PathOf(const std::vector<std::string>& way, const std::string& name);
 
+// Bytes of a path in a tree, as of one for the kernel: it bounds how deep a walk goes. Steps can make trees that are deeper.
+constexpr std::size_t kMaxPath = 4095;
+// INVALID_ARGUMENT "<what> <path>: file name too long" above that; of a long path only the beginning is told.
+absl::Status CheckPathLength(absl::string_view what, absl::string_view path);
+
 // Follows `path` inside the tree: links count, absolute ones begin at the root, ".." stops there. What does not exist is taken as it stands,
 // and ".." leads out of it again to what exists: "nope/../link" is the link. Without `follow_last` a link in the last name stays one.
-// FAILED_PRECONDITION after 255 links.
+// FAILED_PRECONDITION after 255 links, INVALID_ARGUMENT where the path is too long, or becomes so.
 absl::StatusOr<PathEnd> WalkPath(PathSteps& steps, absl::string_view path, bool follow_last);
 
 }  // namespace cachalot::tree

@@ -61,6 +61,27 @@ TEST_F(ResolveTest, DescriptorsStandForWhatWasFound) {
   EXPECT_FALSE(Resolve(root_.get(), "/a/file/below")->exists());
 }
 
+TEST_F(ResolveTest, PathsAreAsLongAsTheKernelsAtMost) {
+  std::string path;
+  while (path.size() + 2 <= kMaxPath) path += "/x";
+  EXPECT_TRUE(Resolve(root_.get(), path).ok());
+  const absl::Status refused = Resolve(root_.get(), path + "/xx").status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(refused.message(), testing::HasSubstr("x...: file name too long"));
+  // A tree that was made name by name, and links that together lead deeper than any path.
+  const std::string name(100, 'd');
+  UniqueFd at = *os::OpenBeneath(root_.get(), ".", O_RDONLY | O_DIRECTORY);
+  for (int depth = 0; depth < 60; ++depth) {
+    ASSERT_EQ(::symlinkat((name + "/" + name).c_str(), at.get(), "two"), 0);
+    ASSERT_EQ(::mkdirat(at.get(), name.c_str(), 0755), 0);
+    at = *os::OpenBeneath(at.get(), name, O_RDONLY | O_DIRECTORY);
+  }
+  EXPECT_EQ(Resolve(root_.get(), "two/two/two").value().way.size(), 6u);
+  path.clear();
+  for (int i = 0; i < 25; ++i) path += "/two";
+  EXPECT_EQ(Resolve(root_.get(), path).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST_F(ResolveTest, TheLastLinkStaysWhenItIsNotFollowed) {
   Link("last", "a/file");
   EXPECT_EQ(PathOf("/last"), "/a/file");

@@ -3,16 +3,15 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "tree/path_walk.h"
 
 namespace cachalot::session {
 namespace {
 
-constexpr std::size_t kMaxPath = 4095;
 constexpr std::size_t kMaxName = 255;
-constexpr std::size_t kMaxDepth = 512;
 
 absl::Status CheckShape(absl::string_view path) {
-  if (path.empty() || path.size() > kMaxPath) {
+  if (path.empty() || path.size() > tree::kMaxPath) {
     return absl::InvalidArgumentError(absl::StrCat("path of ", path.size(), " bytes: invalid argument"));
   }
   if (path.front() == '/') {
@@ -62,9 +61,6 @@ absl::Status PathOrder::Next(absl::string_view path, bool is_directory) {
   }
   level.last = std::string(name);
   if (is_directory) {
-    if (levels_.size() > kMaxDepth) {
-      return absl::InvalidArgumentError(absl::StrCat("more than ", kMaxDepth, " directories deep: ", path.substr(0, 200)));
-    }
     levels_.push_back({std::string(path), ""});
   }
   return absl::OkStatus();
