@@ -58,6 +58,24 @@ TEST_F(AdvisoriesTest, Ghsaxr7r_f8xq_vfvv) {
   ExpectUntouched();
 }
 
+// A tree of the step's own at /proc made the runtime set security labels in files that it had brought.
+TEST_F(AdvisoriesTest, Cve2019_16884) {
+  ASSERT_EQ(::symlink("/proc/self", (scratch_ / "root/link").c_str()), 0);
+  for (const char* point : {"/proc", "/proc/self/attr", "/link/attr"}) {
+    ContainerSpec spec = Spec({"true"});
+    spec.mounts.push_back({point, {"bind", outside_, {"rbind"}}});
+    EXPECT_EQ(Run(spec).status.status().code(), absl::StatusCode::kInvalidArgument) << point;
+  }
+  ContainerSpec spec = Spec({"true"});
+  spec.mounts.push_back({"/proc", {"tmpfs", "tmpfs", {}}});
+  EXPECT_EQ(Run(spec).status.status().code(), absl::StatusCode::kInvalidArgument);
+  // As runc has it.
+  spec.mounts.front().dest = "/proc/sys";
+  spec.mounts.push_back({"/proc/meminfo", {"bind", outside_ + "/secret", {"rbind"}}});
+  EXPECT_TRUE(Run(spec).status.ok());
+  ExpectUntouched();
+}
+
 // Devices were made where a link at /dev leads on the host (CVE-2026-47766 of crun).
 TEST_F(AdvisoriesTest, Cve2026_47766) {
   ASSERT_EQ(::rmdir((scratch_ / "root/dev").c_str()), 0);

@@ -9,7 +9,9 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "base/log.h"
+#include "base/path.h"
 #include "base/status.h"
 #include "base/status_macros.h"
 #include "os/file.h"
@@ -196,7 +198,16 @@ class CrunRuntime final : public Runtime {
     return input;
   }
 
-  absl::StatusOr<ToolContainer::Parts> MakeParts(const ContainerSpec& spec) {
+  // A tmpfs gets the mode of the directory that it covers, as with runc.
+  static void TakeMode(int root, const std::string& destination, os::Mount& mount) {
+    const auto is_mode = [](const std::string& option) { return absl::StartsWith(option, "mode="); };
+    if (mount.type != "tmpfs" || std::any_of(mount.options.begin(), mount.options.end(), is_mode)) return;
+    const absl::StatusOr<UniqueFd> covered = os::OpenInRoot(root, destination, O_PATH | O_DIRECTORY);
+    const absl::StatusOr<struct stat> st = covered.ok() ? os::Stat(covered->get()) : covered.status();
+    if (st.ok()) mount.options.push_back(absl::StrFormat("mode=%o", st->st_mode & 07777));
+  }
+
+  absl::StatusOr<ToolContainer::Parts> MakeParts(ContainerSpec& spec) {
     ASSIGN_OR_RETURN(UniqueFd root, os::Open(spec.rootfs, O_PATH | O_DIRECTORY));
     UniqueFd stubs_root(::fcntl(root.get(), F_DUPFD_CLOEXEC, 0));
     std::vector<MountStubs::Point> points = {{.destination = "/proc", .stays = true},
@@ -204,10 +215,12 @@ class CrunRuntime final : public Runtime {
                                              {.destination = "/sys", .stays = true},
                                              {.destination = "/etc/resolv.conf", .source = kHostFile},
                                              {.destination = "/etc/hosts", .source = kHostFile}};
-    for (const MountPoint& point : spec.mounts) {
+    for (MountPoint& point : spec.mounts) {
+      const std::string destination = CleanDestination(point.dest);
+      const auto holds = [&](const MountStubs::Point& other) { return IsBeneath(destination, other.destination); };
+      if (std::none_of(points.begin(), points.end(), holds)) TakeMode(root.get(), destination, point.mount);
       const bool readonly = point.readonly || std::count(point.mount.options.begin(), point.mount.options.end(), "ro") > 0;
-      points.push_back(
-          {.destination = CleanDestination(point.dest), .source = point.mount.type == "bind" ? point.mount.source : "", .readonly = readonly});
+      points.push_back({.destination = destination, .source = point.mount.type == "bind" ? point.mount.source : "", .readonly = readonly});
     }
     RETURN_IF_ERROR(MountStubs::Check(root.get(), points));
     ASSIGN_OR_RETURN(MountStubs stubs, MountStubs::Make(std::move(stubs_root), points, spec.remove_stub_parents));

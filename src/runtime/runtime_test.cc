@@ -199,6 +199,26 @@ TEST_F(RuntimeTest, MountPointsAreOrdinaryDirectories) {
   EXPECT_FALSE(os::Lstat(scratch_ / "cache/fresh").ok());
 }
 
+TEST_F(RuntimeTest, PointsThatShareANewParentLeaveNothing) {
+  ASSERT_TRUE(os::RemoveTree(scratch_ / "root/etc").ok());  // the parent of hosts and resolv.conf
+  ContainerSpec spec = Spec({"true"});
+  spec.remove_stub_parents = true;
+  for (const char* point : {"/p/a", "/p/b/c", "/p/b"}) spec.mounts.push_back({point, {"tmpfs", "tmpfs", {}}, false});
+  const Outcome outcome = Run(spec);
+  EXPECT_EQ(outcome.status->code, 0) << outcome.err << outcome.status.status();
+  for (const char* stub : {"root/etc", "root/p"}) EXPECT_FALSE(os::Lstat(scratch_ / stub).ok()) << stub;
+}
+
+TEST_F(RuntimeTest, TmpfsTakesTheModeOfTheDirectoryThatItCovers) {
+  ASSERT_TRUE(os::MakeDirectories(scratch_ / "root/there", 0750).ok());
+  ContainerSpec spec = Shell("stat -c %a /there /fresh /named");
+  spec.mounts.push_back({"/there", {"tmpfs", "tmpfs", {"nosuid"}}, false});
+  spec.mounts.push_back({"/fresh", {"tmpfs", "tmpfs", {}}, false});
+  spec.mounts.push_back({"/named", {"tmpfs", "tmpfs", {"mode=711"}}, false});
+  const Outcome outcome = Run(spec);
+  EXPECT_EQ(outcome.out, "750\n1777\n711\n") << outcome.err << outcome.status.status();
+}
+
 TEST_F(RuntimeTest, KeepsWhatTheStepItselfLeft) {
   // A file at a mount point that existed, and one that the step made elsewhere.
   ASSERT_TRUE(os::WriteFileAtomic(scratch_ / "root/etc/hosts", "").ok());

@@ -5,8 +5,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <functional>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/log.h"
@@ -47,7 +49,8 @@ void MakePoint(int root_fd, const tree::PathEnd& end, const std::string& source)
   tree::PathEnd parent = end;
   if (file) parent.rest.pop_back();
   absl::StatusOr<UniqueFd> directory = tree::MakeDirectories(root_fd, parent.Path());
-  if (file && directory.ok()) (void)os::OpenBeneath(directory->get(), end.rest.back(), O_WRONLY | O_CREAT | O_NOFOLLOW, 0644);
+  // O_EXCL: a step that shares the tree may put a pipe or a device there meanwhile.
+  if (file && directory.ok()) (void)os::OpenBeneath(directory->get(), end.rest.back(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0644);
 }
 
 // The point in whose tree `points[index]` lies, or null for the root's.
@@ -58,6 +61,29 @@ const MountStubs::Point* Around(const std::vector<MountStubs::Point>& points, st
     if (other != points[index].destination && IsBeneath(points[index].destination, other)) around = &points[i];
   }
   return around;
+}
+
+constexpr absl::string_view kReplaceableInProc[] = {"/proc/cpuinfo",
+                                                    "/proc/diskstats",
+                                                    "/proc/meminfo",
+                                                    "/proc/stat",
+                                                    "/proc/swaps",
+                                                    "/proc/uptime",
+                                                    "/proc/loadavg",
+                                                    "/proc/slabinfo",
+                                                    "/proc/net/dev",
+                                                    "/proc/sys/kernel/ns_last_pid",
+                                                    "/proc/sys/crypto/fips_enabled"};
+
+// A container's /proc is the kernel's: among other things the security labels of its processes are set there. As with runc, an empty tree may
+// hide a part of it, and some files may be replaced.
+absl::Status CheckProc(int root, const MountStubs::Point& point) {
+  const absl::StatusOr<tree::Resolved> end = tree::Resolve(root, point.destination);
+  const std::string path = end.ok() ? end->Path() : point.destination;
+  const bool within = path != "/proc" && IsBeneath(path, "/proc");
+  if (path != "/proc" && !within) return absl::OkStatus();
+  if (within && (point.source.empty() || absl::c_linear_search(kReplaceableInProc, path))) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("cannot mount on ", point.destination, ": it is ", within ? "inside " : "", "/proc"));
 }
 
 absl::Status MakeInSource(const MountStubs::Point& point, const MountStubs::Point& around) {
@@ -82,6 +108,7 @@ absl::Status MountStubs::Check(int root, const std::vector<Point>& points) {
     return absl::InvalidArgumentError("/dev is a symbolic link in the root file system: containers need a directory there");
   }
   for (const Point& point : points) {
+    if (!point.stays) RETURN_IF_ERROR(CheckProc(root, point));
     if (!IsFile(point.source)) continue;
     const absl::StatusOr<UniqueFd> existing = os::OpenInRoot(root, point.destination, O_PATH);
     if (!existing.ok()) continue;
@@ -127,6 +154,8 @@ absl::Status MountStubs::MakeInRoot(const Point& point, bool parents) {
 }
 
 void MountStubs::Remove() {
+  // What several points lie in goes after all of them.
+  std::sort(stubs_.begin(), stubs_.end(), std::greater<std::string>());
   for (const std::string& path : stubs_) RemoveStub(root_.get(), path);
   stubs_.clear();
   for (const Changed& changed : changed_) {

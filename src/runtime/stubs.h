@@ -27,7 +27,7 @@ class MountStubs {
   // point's source is made there, and stays. FAILED_PRECONDITION for what is missing in one that is read-only.
   static absl::StatusOr<MountStubs> Make(UniqueFd root, const std::vector<Point>& points, bool parents);
   // An error when the runtime program would do more than mount there: crun 1.8 makes devices where a link at /dev leads on the host, and opens
-  // what a file is to be bound over for writing, be it a device or a pipe.
+  // what a file is to be bound over for writing, be it a device or a pipe. And for what would be mounted over /proc.
   static absl::Status Check(int root, const std::vector<Point>& points);
   ~MountStubs() { Remove(); }
   MountStubs(MountStubs&&) = default;
@@ -44,7 +44,7 @@ class MountStubs {
   absl::Status MakeInRoot(const Point& point, bool parents);
 
   UniqueFd root_;
-  std::vector<std::string> stubs_;  // relative to the root, children before parents
+  std::vector<std::string> stubs_;  // relative to the root
   std::vector<Changed> changed_;
 };
 
