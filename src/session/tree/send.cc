@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <thread>
 
@@ -17,8 +18,9 @@
 #include "base/status_macros.h"
 #include "base/worker_pool.h"
 #include "fsutil/wire.pb.h"
-#include "os/file.h"
+#include "os/quiet_open.h"
 #include "session/tree/path_order.h"
+#include "tree/resolve.h"
 
 namespace cachalot::session {
 namespace {
@@ -222,19 +224,29 @@ class Sender {
         RETURN_IF_ERROR(Send(packet));
       }
     } else {
-      constexpr int kFlags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK;
-      const bool own = !sources_[file.source].marks_changes;  // a tree of the daemon's, whose times of access are not for readers
-      auto fd = os::OpenBeneath(roots_[file.source].get(), file.path, kFlags | (own ? O_NOATIME : 0));
-      if (own && !fd.ok()) fd = os::OpenBeneath(roots_[file.source].get(), file.path, kFlags);  // not of this user
-      if (absl::IsPermissionDenied(fd.status())) return fd.status();
-      // A file that has vanished or turned into something else is sent empty; the next transfer sees it as it is then.
+      ASSIGN_OR_RETURN(const UniqueFd fd, OpenFile(file));
       struct stat st {};
-      if (fd.ok() && fstat(fd->get(), &st) == 0 && S_ISREG(st.st_mode)) {
-        RETURN_IF_ERROR(SendContent(fd->get(), st.st_size, packet, file.path));
+      if (fd.valid() && fstat(fd.get(), &st) == 0 && S_ISREG(st.st_mode)) {
+        RETURN_IF_ERROR(SendContent(fd.get(), st.st_size, packet, file.path));
       }
     }
     packet.clear_data();
     return Send(packet);
+  }
+
+  // An invalid one for a file that has vanished or turned into something else: it is sent empty, and the next transfer sees it as it is then.
+  absl::StatusOr<UniqueFd> OpenFile(const File& file) {
+    const absl::string_view parent = ParentOf(file.path);
+    ASSIGN_OR_RETURN(const UniqueFd directory, tree::TryOpenDirectory(roots_[file.source].get(), parent.empty() ? "." : parent));
+    if (!directory.valid()) return UniqueFd();
+    constexpr int kFlags = O_NOFOLLOW | O_NONBLOCK;
+    const std::string name(NameOf(file.path));
+    // The times of access of the daemon's own trees are not for readers.
+    UniqueFd fd = sources_[file.source].marks_changes ? UniqueFd(openat(directory.get(), name.c_str(), O_RDONLY | O_CLOEXEC | kFlags))
+                                                      : os::OpenQuietly(directory.get(), name, kFlags);
+    if (fd.valid() || errno == ENOENT || errno == ELOOP || errno == ENXIO) return fd;
+    if (errno == EAGAIN) return tree::OpenRegularFile(directory.get(), name, file.path);  // waits for whoever holds a lease
+    return ErrnoError(absl::StrCat("open ", file.path));
   }
 
   absl::Status SendContent(int fd, std::int64_t expected, Packet& packet, const std::string& path) {

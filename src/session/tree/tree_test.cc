@@ -3,8 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <linux/capability.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -170,6 +172,39 @@ TEST_F(TreeTest, MarksShowChangesThatKeepSizeAndTime) {
   ASSERT_TRUE(Sync().ok());
   Write(source_ + "/just", "fourth j");
   SetTime(source_ + "/just", kTime);
+  ASSERT_TRUE(Sync().ok());
+  EXPECT_EQ(Listing(dest_), Listing(source_));
+}
+
+// Whoever holds a lease is asked to give it back; the file does not travel empty.
+TEST_F(TreeTest, LeasedFilesAreWaitedFor) {
+  Write(source_ + "/leased", "content");
+  int ready[2];
+  ASSERT_EQ(pipe2(ready, O_CLOEXEC), 0);
+  const pid_t holder = fork();
+  if (holder == 0) {
+    const int fd = open((source_ + "/leased").c_str(), O_RDWR | O_CLOEXEC);
+    const char leased = fcntl(fd, F_SETLEASE, F_WRLCK) == 0 ? 'y' : 'n';
+    (void)!write(ready[1], &leased, 1);
+    for (;;) pause();  // the signal that asks for the lease ends it
+  }
+  char leased = 'n';
+  ASSERT_EQ(read(ready[0], &leased, 1), 1);
+  const bool can_lease = leased == 'y';
+  if (can_lease) {
+    EXPECT_TRUE(Sync().ok());
+    EXPECT_EQ(Listing(dest_), Listing(source_));
+  }
+  kill(holder, SIGKILL);
+  waitpid(holder, nullptr, 0);
+  for (const int end : ready) close(end);
+  if (!can_lease) GTEST_SKIP() << "this file system has no leases";
+}
+
+TEST_F(TreeTest, DeepTreesTravel) {
+  std::string path = source_;
+  while (path.size() < 3900) fs::create_directory(path += "/dddd");
+  Write(path + "/file", "content");
   ASSERT_TRUE(Sync().ok());
   EXPECT_EQ(Listing(dest_), Listing(source_));
 }

@@ -102,7 +102,7 @@ class Walker {
     if (errno == ENOENT || errno == ENOTDIR || errno == ELOOP || (!sent && errno == EACCES)) {
       return absl::OkStatus();
     }
-    return ErrnoError(absl::StrCat("open ", own.stat.path()));
+    return ErrnoError(absl::StrCat("open ", absl::StripSuffix(own.prefix, "/")));
   }
 
   absl::Status Describe(int directory, const std::string& name, const struct stat& st, Stat& stat) {
