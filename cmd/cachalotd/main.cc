@@ -12,6 +12,7 @@
 #include "daemon/stop_signal.h"
 #include "os/memory.h"
 #include "os/mount.h"
+#include "os/process.h"
 
 namespace cachalot {
 namespace {
@@ -41,6 +42,7 @@ absl::Status Run(const daemon::Settings& settings, daemon::StopSignal& stop) {
 }
 
 int Main(int argc, char** argv) {
+  os::OpenStandardDescriptors();
   os::LimitHeaps();
   setenv("GRPC_ENABLE_FORK_SUPPORT", "false", 1);
   google::protobuf::SetLogHandler(nullptr);  // it would print what clients send

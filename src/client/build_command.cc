@@ -1,14 +1,19 @@
 #include "client/build_command.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
 #include <iostream>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
+#include "base/path.h"
 #include "base/random_id.h"
+#include "base/status.h"
 #include "base/status_macros.h"
 #include "base/value_of.h"
 #include "client/build_context.h"
@@ -96,13 +101,31 @@ progress::Mode DisplayMode(progress::Mode wanted, bool quiet) {
   return wanted;
 }
 
+// A link's target is written, and what is no regular file ("/dev/stdout") is written into.
+absl::Status WriteResult(const std::string& path, absl::string_view text) {
+  const absl::StatusOr<struct stat> there = os::Lstat(path);
+  if (!there.ok() || S_ISREG(there->st_mode)) return os::WriteFileAtomic(path, text, 0644);
+  ASSIGN_OR_RETURN(const UniqueFd fd, os::Open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644));
+  return os::WriteAll(fd.get(), text, path);
+}
+
+// Known before anything runs: a place where WriteResult could not write.
+absl::Status CheckResultFile(const std::string& path) {
+  if (path.empty()) return absl::OkStatus();
+  struct stat st;
+  const bool there = ::stat(path.c_str(), &st) == 0;
+  if (there && S_ISDIR(st.st_mode)) return ErrnoError(absl::StrCat("open ", path), EISDIR);
+  const std::string written = there ? path : DirName(path);
+  return ::access(written.c_str(), W_OK) == 0 ? absl::OkStatus() : ErrnoError(absl::StrCat("open ", path));
+}
+
 absl::Status WriteResults(const BuildOptions& options, const SolveOutcome& outcome, const std::string& ref) {
   if (!options.metadata_file.empty()) {
-    RETURN_IF_ERROR(os::WriteFileAtomic(options.metadata_file, FormatMetadata(outcome.exporter_response, ref), 0644));
+    RETURN_IF_ERROR(WriteResult(options.metadata_file, FormatMetadata(outcome.exporter_response, ref)));
   }
   const std::string id = ImageId(outcome.exporter_response);
   if (!options.iid_file.empty()) {
-    RETURN_IF_ERROR(os::WriteFileAtomic(options.iid_file, id, 0644));
+    RETURN_IF_ERROR(WriteResult(options.iid_file, id));
   }
   if (options.quiet && !id.empty()) {
     std::cout << id << std::endl;
@@ -156,6 +179,7 @@ class BuildCommand {
   absl::Status Prepare() {
     ASSIGN_OR_RETURN(mode_, progress::ParseMode(options_.progress));
     ASSIGN_OR_RETURN(call_, ParseCall(options_.check ? "check" : options_.call));
+    for (const std::string& path : {options_.metadata_file, options_.iid_file}) RETURN_IF_ERROR(CheckResultFile(path));
     ASSIGN_OR_RETURN(const std::vector<OutputSpec> outputs, CollectOutputs(options_));
     ASSIGN_OR_RETURN(request_, MakeRequest(options_, outputs));
     request_.set_ref(RandomId());

@@ -88,6 +88,16 @@ void AddPruneFlags(CLI::App& app, PruneOptions& prune, bool& force) {
   app.add_flag("-v,--verbose", prune.verbose, "a more verbose output");
 }
 
+int ReportUnexpected(const CLI::App& command, const std::string& argument) {
+  std::vector<std::string> known;
+  for (const CLI::Option* option : command.get_options()) {
+    for (const std::string& name : option->get_lnames()) known.push_back(absl::StrCat("--", name));
+  }
+  const absl::Status status = absl::InvalidArgumentError(absl::StrCat("cachalot ", command.get_name(), ": unexpected argument ", argument));
+  std::cerr << "ERROR: " << WithSuggestion(status, argument.substr(0, argument.find('=')), known).message() << "\n";
+  return kUsageError;
+}
+
 int ReportUnknownCommand(const std::string& name) {
   const absl::Status status = absl::InvalidArgumentError(absl::StrCat("unknown command \"", name, "\""));
   std::cerr << "ERROR: " << WithSuggestion(status, name, {"build", "du", "prune"}).message() << "\n";
@@ -126,8 +136,7 @@ int RunCommandLine(int argc, const char* const* argv) {
     app.parse(argc, argv);
   } catch (const CLI::ExtrasError&) {
     if (app.get_subcommands().empty()) return ReportUnknownCommand(app.remaining().front());
-    std::cerr << "ERROR: cachalot " << app.get_subcommands().front()->get_name() << ": unexpected argument " << app.remaining(true).front() << "\n";
-    return kUsageError;
+    return ReportUnexpected(*app.get_subcommands().front(), app.remaining(true).front());
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kUsageError;
   }

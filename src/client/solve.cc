@@ -127,6 +127,9 @@ absl::StatusOr<SolveOutcome> Solve(Connection& connection, control::SolveRequest
   session.Cancel();
   serving.join();
   session.Finish();
+  if (status.error_code() == grpc::StatusCode::UNAVAILABLE && status.error_message() == "Socket closed") {
+    status = grpc::Status(grpc::StatusCode::UNAVAILABLE, "the engine, or the connection to it, came to an end before the build did");
+  }
   if (!status.ok()) {
     return cancel.cancelled() ? cancel.status() : Annotate(daemon::FromGrpcStatus(status), "failed to solve");
   }

@@ -318,6 +318,20 @@ TEST_F(FileActionsTest, ArchivesAreUnpacked) {
   EXPECT_EQ(Get(*result, "/t/plain.txt"), "no archive");
 }
 
+TEST_F(FileActionsTest, AnArchiveDeletesNothingByWhatOverlayfsTakesForDeletions) {
+  codec::StringSink sink;
+  codec::TarWriter tar(&sink);
+  codec::TarEntry entry;
+  entry.path = "bin";
+  entry.type = codec::TarType::kCharDevice;
+  ASSERT_TRUE(tar.Add(entry).ok());
+  ASSERT_TRUE(tar.Finish().ok());
+  llb::FileCopy unpack = Copy("/x.tar", "/");
+  unpack.attempt_unpack = true;
+  const auto result = Chain(nullptr, {unpack}, *Chain(nullptr, {File("/x.tar", sink.bytes())}));
+  EXPECT_THAT(result.status().message(), ::testing::HasSubstr("failed to unpack /x.tar: mknod bin: operation not permitted"));
+}
+
 TEST_F(FileActionsTest, AnArchiveWithAnImpossibleOwnerIsNotTakenForAFile) {
   codec::StringSink sink;
   codec::TarWriter tar(&sink);

@@ -1,5 +1,6 @@
 #include "os/process.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
@@ -75,6 +76,14 @@ void AddDescendants(pid_t pid, std::vector<pid_t>& found) {
 }
 
 }  // namespace
+
+void OpenStandardDescriptors() {
+  int fd = -1;
+  do {
+    fd = ::open("/dev/null", O_RDWR);  // the lowest one that is free; children are to have it
+  } while (fd >= 0 && fd <= STDERR_FILENO);
+  if (fd >= 0) ::close(fd);
+}
 
 ChildProcess::~ChildProcess() {
   if (!pidfd_.valid() || exit_.has_value()) return;

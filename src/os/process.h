@@ -16,6 +16,9 @@
 
 namespace cachalot::os {
 
+// Opens /dev/null for those of 0, 1 and 2 that are closed: what is opened later must not be taken for them. First in main.
+void OpenStandardDescriptors();
+
 struct Command {
   std::vector<std::string> argv = {};                // argv[0] is looked up on PATH when it holds no '/'
   std::optional<std::vector<std::string>> env = {};  // "NAME=value"; this process's own when not set

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/guarded.h"
 #include "base/random_id.h"
+#include "base/status.h"
 #include "base/status_macros.h"
 #include "buildkit/secrets.pb.h"
 #include "buildkit/upload.pb.h"
@@ -87,7 +88,7 @@ class Attached : public Attachables {
       if (absl::IsResourceExhausted(content.status())) {
         return absl::InvalidArgumentError(absl::StrCat("secret ", secret.id, " too big. max size 500KB"));
       }
-      return content.status();
+      return Annotate(content.status(), absl::StrCat("secret ", secret.id));
     }
     return absl::OkStatus();
   }
