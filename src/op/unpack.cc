@@ -97,7 +97,7 @@ class Unpacker {
     if (entry.type == codec::TarType::kSymlink) {
       if (::symlinkat(entry.link.c_str(), place.parent, place.name.c_str()) != 0) return ErrnoError("symlink");
     } else if (entry.type == codec::TarType::kCharDevice && entry.device_major == 0 && entry.device_minor == 0) {
-      return ErrnoError(absl::StrCat("mknod ", entry.path), EPERM);  // overlayfs would take it for a deletion
+      return ErrnoError("mknod", EPERM);  // overlayfs would take it for a deletion
     } else if (::mknodat(place.parent, place.name.c_str(), attributes.mode, makedev(entry.device_major, entry.device_minor)) != 0) {
       return ErrnoError("mknod");
     }
