@@ -280,6 +280,7 @@ TEST_F(FrontendTest, AddSources) {
                             "ADD https://example.com/r.git?tag=v1 /git\n"
                             "ADD --unpack=false --exclude=*.md x.tar y /z/\n"
                             "COPY --parents a/./b/* /p/\n"
+                            "COPY --parents . c/./ /all/\n"
                             "COPY --link q /q\n"));
 }
 

@@ -5,6 +5,8 @@
 namespace cachalot::solver {
 namespace {
 
+constexpr std::size_t kMaxKeptLog = 2 << 20;      // as much as a step's log has when nothing else is asked for
+constexpr std::size_t kMaxKept = 1000;            // warnings, statuses
 constexpr char kCanceled[] = "context canceled";  // clients look for these words at the end of an error
 
 }  // namespace
@@ -31,6 +33,24 @@ void Reporter::Listen(const std::shared_ptr<ProgressSink>& sink, const VertexPtr
   event.completed = done_;
   event.cached = done_.has_value();  // it was there when this one came
   sink->OnVertex(std::move(event));
+  Repeat(listeners_.back());
+}
+
+void Reporter::Repeat(const Listener& listener) const {
+  const std::string& digest = listener.vertex->digest;
+  for (const auto& [id, kept] : statuses_) {
+    StatusEvent event = kept;
+    event.vertex = digest;
+    listener.sink->OnStatus(std::move(event));
+  }
+  for (LogEvent event : logs_) {
+    event.vertex = digest;
+    listener.sink->OnLog(std::move(event));
+  }
+  for (WarningEvent event : warnings_) {
+    event.vertex = digest;
+    listener.sink->OnWarning(std::move(event));
+  }
 }
 
 void Reporter::Leave(const ProgressSink* sink, bool needed) {
@@ -72,6 +92,14 @@ void Reporter::Completed(const absl::Status& status, bool cached) {
   }
   started_.reset();
   if (status.ok()) done_ = now;
+  Forget();
+}
+
+void Reporter::Forget() {
+  logs_.clear();
+  log_bytes_ = 0;
+  statuses_.clear();
+  warnings_.clear();
 }
 
 void Reporter::Status(StatusEvent event) {
@@ -80,6 +108,7 @@ void Reporter::Status(StatusEvent event) {
     event.vertex = listener.vertex->digest;
     listener.sink->OnStatus(event);
   }
+  if (statuses_.size() < kMaxKept || statuses_.contains(event.id)) statuses_[event.id] = std::move(event);
 }
 
 void Reporter::Log(int stream, absl::string_view data) {
@@ -88,6 +117,8 @@ void Reporter::Log(int stream, absl::string_view data) {
   for (const Listener& listener : listeners_) {
     listener.sink->OnLog({listener.vertex->digest, stream, std::string(data), now});
   }
+  logs_.push_back({"", stream, std::string(data), now});
+  for (log_bytes_ += data.size(); log_bytes_ > kMaxKeptLog; logs_.pop_front()) log_bytes_ -= logs_.front().data.size();
 }
 
 void Reporter::Warning(WarningEvent event) {
@@ -96,6 +127,7 @@ void Reporter::Warning(WarningEvent event) {
     event.vertex = listener.vertex->digest;
     listener.sink->OnWarning(event);
   }
+  if (warnings_.size() < kMaxKept) warnings_.push_back(std::move(event));
 }
 
 }  // namespace cachalot::solver

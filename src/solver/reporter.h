@@ -1,6 +1,9 @@
 // Progress events of vertices: what clients see started, completed, cached and failed.
 #pragma once
 
+#include <cstddef>
+#include <deque>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -18,7 +21,7 @@ class Reporter final : public OpProgress {
  public:
   explicit Reporter(Clock* clock) : clock_(clock) {}
 
-  // Adds a listener; announces the vertex as started to it if work has begun, and as cached if it is done.
+  // Adds a listener; announces the vertex as started to it if work has begun, with what the work has told since, and as cached if it is done.
   void Listen(const std::shared_ptr<ProgressSink>& sink, const VertexPtr& vertex);
   // `sink` hears no more, though others may wait for the work still. If it was `needed`, it counts as cancelled to who has seen it begin;
   // if the job's result came without it, as cached.
@@ -38,9 +41,17 @@ class Reporter final : public OpProgress {
     VertexPtr vertex;
   };
 
+  void Repeat(const Listener& listener) const;
+  void Forget();
+
   Clock* const clock_;
   std::mutex mutex_;
   std::vector<Listener> listeners_;
+  // What the running work has told, for who comes later; of long logs the end.
+  std::deque<LogEvent> logs_;
+  std::size_t log_bytes_ = 0;
+  std::map<std::string, StatusEvent> statuses_;  // the last one by id
+  std::vector<WarningEvent> warnings_;
   std::optional<absl::Time> started_;
   std::optional<absl::Time> done_;  // when what was started last has ended well
 };

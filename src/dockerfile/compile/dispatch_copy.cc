@@ -217,8 +217,9 @@ absl::Status Compiler::AddPathSource(CopyJob* job, const std::string& source) co
     const std::string behind = pivot == std::string::npos ? source : source.substr(pivot + 3);
     root = pivot == std::string::npos ? "/" : source.substr(0, pivot);
     ASSIGN_OR_RETURN(const std::string pattern, NormalizePath("/", behind, job->os, /*keep_slash=*/false));
-    copy.include_patterns = {std::string(absl::StripPrefix(pattern, "/"))};
-    if (!HasWildcards(root) && !HasWildcards(pattern)) copy.required_paths = {RootedPath(JoinPath(root, pattern))};
+    // The root itself, "." or "a/./", is all that is in it.
+    if (pattern != "/") copy.include_patterns = {std::string(absl::StripPrefix(pattern, "/"))};
+    if (pattern != "/" && !HasWildcards(root) && !HasWildcards(pattern)) copy.required_paths = {RootedPath(JoinPath(root, pattern))};
   }
   ASSIGN_OR_RETURN(copy.src, NormalizePath("/", root, job->os, /*keep_slash=*/false));
   copy.follow_symlink = true;
