@@ -53,6 +53,16 @@ class FileActionsTest : public testing::Test {
     if (!results.ok()) return results.status();
     return (*results)[0];
   }
+  // Unpacks an archive "/x.tar" of this entry alone.
+  absl::Status UnpackOne(const codec::TarEntry& entry) {
+    codec::StringSink sink;
+    codec::TarWriter tar(&sink);
+    EXPECT_TRUE(tar.Add(entry).ok());
+    EXPECT_TRUE(tar.Finish().ok());
+    llb::FileCopy unpack = Copy("/x.tar", "/t/");
+    unpack.attempt_unpack = true;
+    return Chain(nullptr, {unpack}, *Chain(nullptr, {File("/x.tar", sink.bytes())})).status();
+  }
   std::string Get(const solver::ResultPtr& result, const std::string& path) {
     auto tree = snapshots_->MountTree(TreeOf(result), true);
     auto data = os::ReadFile((*tree)->path() + path, 1 << 20);
@@ -319,31 +329,17 @@ TEST_F(FileActionsTest, ArchivesAreUnpacked) {
 }
 
 TEST_F(FileActionsTest, AnArchiveDeletesNothingByWhatOverlayfsTakesForDeletions) {
-  codec::StringSink sink;
-  codec::TarWriter tar(&sink);
   codec::TarEntry entry;
   entry.path = "bin";
   entry.type = codec::TarType::kCharDevice;
-  ASSERT_TRUE(tar.Add(entry).ok());
-  ASSERT_TRUE(tar.Finish().ok());
-  llb::FileCopy unpack = Copy("/x.tar", "/");
-  unpack.attempt_unpack = true;
-  const auto result = Chain(nullptr, {unpack}, *Chain(nullptr, {File("/x.tar", sink.bytes())}));
-  EXPECT_THAT(result.status().message(), ::testing::HasSubstr("failed to unpack /x.tar: bin: mknod: operation not permitted"));
+  EXPECT_THAT(UnpackOne(entry).message(), ::testing::HasSubstr("failed to unpack /x.tar: bin: mknod: operation not permitted"));
 }
 
 TEST_F(FileActionsTest, AnArchiveWithAnImpossibleOwnerIsNotTakenForAFile) {
-  codec::StringSink sink;
-  codec::TarWriter tar(&sink);
   codec::TarEntry entry;
   entry.path = "f";
   entry.pax["uid"] = "5000000000";
-  ASSERT_TRUE(tar.Add(entry).ok());
-  ASSERT_TRUE(tar.Finish().ok());
-  llb::FileCopy unpack = Copy("/x.tar", "/t/");
-  unpack.attempt_unpack = true;
-  const auto result = Chain(nullptr, {unpack}, *Chain(nullptr, {File("/x.tar", sink.bytes())}));
-  EXPECT_THAT(result.status().message(), ::testing::HasSubstr("failed to unpack /x.tar: tar: uid 5000000000 out of range"));
+  EXPECT_THAT(UnpackOne(entry).message(), ::testing::HasSubstr("failed to unpack /x.tar: tar: uid 5000000000 out of range"));
 }
 
 TEST_F(FileActionsTest, ALocalSourceBecomesCommittedOnDemand) {

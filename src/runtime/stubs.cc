@@ -80,8 +80,8 @@ constexpr absl::string_view kReplaceableInProc[] = {"/proc/cpuinfo",
 absl::Status CheckProc(int root, const MountStubs::Point& point) {
   const absl::StatusOr<tree::Resolved> end = tree::Resolve(root, point.destination);
   const std::string path = end.ok() ? end->Path() : point.destination;
-  const bool within = path != "/proc" && IsBeneath(path, "/proc");
-  if (path != "/proc" && !within) return absl::OkStatus();
+  if (!IsBeneath(path, "/proc")) return absl::OkStatus();
+  const bool within = path != "/proc";
   if (within && (point.source.empty() || absl::c_linear_search(kReplaceableInProc, path))) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat("cannot mount on ", point.destination, ": it is ", within ? "inside " : "", "/proc"));
 }

@@ -39,10 +39,9 @@ absl::StatusOr<oci::Digest> ParseOptional(const std::string& text) {
   return oci::Digest::Parse(text);
 }
 
-#define RECORD_COLUMNS                                                                                                                        \
-  "id, directory, parent, state, deletes_elsewhere, kept, chain, diff_id, size, created_us, used_us, usage_count, description, record_type, " \
-  "durable, "                                                                                                                                 \
-  "rebased"
+#define RECORD_COLUMNS                                                                                              \
+  "id, directory, parent, state, deletes_elsewhere, kept, chain, diff_id, size, created_us, used_us, usage_count, " \
+  "description, record_type, durable, rebased"
 
 absl::Status LoadBlobs(Connection& connection, const SnapshotId& id, std::map<std::string, LayerBlob>& blobs) {
   ASSIGN_OR_RETURN(Statement query,

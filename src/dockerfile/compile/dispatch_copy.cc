@@ -218,8 +218,10 @@ absl::Status Compiler::AddPathSource(CopyJob* job, const std::string& source) co
     root = pivot == std::string::npos ? "/" : source.substr(0, pivot);
     ASSIGN_OR_RETURN(const std::string pattern, NormalizePath("/", behind, job->os, /*keep_slash=*/false));
     // The root itself, "." or "a/./", is all that is in it.
-    if (pattern != "/") copy.include_patterns = {std::string(absl::StripPrefix(pattern, "/"))};
-    if (pattern != "/" && !HasWildcards(root) && !HasWildcards(pattern)) copy.required_paths = {RootedPath(JoinPath(root, pattern))};
+    if (pattern != "/") {
+      copy.include_patterns = {std::string(absl::StripPrefix(pattern, "/"))};
+      if (!HasWildcards(root) && !HasWildcards(pattern)) copy.required_paths = {RootedPath(JoinPath(root, pattern))};
+    }
   }
   ASSIGN_OR_RETURN(copy.src, NormalizePath("/", root, job->os, /*keep_slash=*/false));
   copy.follow_symlink = true;
