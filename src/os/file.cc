@@ -80,7 +80,7 @@ absl::Status WriteAll(int fd, absl::string_view bytes, absl::string_view name) {
 
 absl::Status WriteFileAtomic(const std::string& path, absl::string_view bytes, mode_t mode, Durability durability) {
   std::string temporary = absl::StrCat(path, ".", RandomId(), ".tmp");
-  const UniqueFd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode));
+  const UniqueFd fd(OpenAt2(AT_FDCWD, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode, 0));
   if (!fd.valid()) return ErrnoError(absl::StrCat("open ", path));
   absl::Status status = WriteAll(fd.get(), bytes, temporary);
   if (status.ok() && ::fchmod(fd.get(), mode) != 0) status = ErrnoError(absl::StrCat("chmod ", temporary));
