@@ -6,6 +6,8 @@
 #include <system_error>
 #include <utility>
 
+#include "base/thread.h"
+
 namespace cachalot {
 
 namespace {
@@ -36,8 +38,8 @@ void WorkerPool::StartThread() {
   try {
     std::thread([this] { Loop(); }).detach();
   } catch (const std::system_error&) {
-    // The system has no more: the threads that are there take the work.
-    if (--threads_ == 0) throw;
+    if (threads_ == 1) return NewThread([this] { Loop(); }).detach();
+    --threads_;  // the system has no more: the threads that are there take the work
   }
 }
 

@@ -6,14 +6,15 @@
 #include "base/log.h"
 #include "base/sha256.h"
 #include "base/status_macros.h"
+#include "base/thread.h"
 #include "build/shown_vertex.h"
 
 namespace cachalot::build {
 
 CacheImport::CacheImport(std::string type, remotecache::Attributes attributes, remotecache::Places places, Clock* clock,
                          std::shared_ptr<solver::ProgressSink> progress, CancelToken cancel)
-    : thread_([this, type = std::move(type), attributes = std::move(attributes), places = std::move(places), clock, progress = std::move(progress),
-               cancel = std::move(cancel)] { Load(type, attributes, places, clock, progress, cancel); }) {}
+    : thread_(NewThread([this, type = std::move(type), attributes = std::move(attributes), places = std::move(places), clock,
+                         progress = std::move(progress), cancel = std::move(cancel)] { Load(type, attributes, places, clock, progress, cancel); })) {}
 
 CacheImport::~CacheImport() { thread_.join(); }
 

@@ -2,11 +2,13 @@
 
 #include <utility>
 
+#include "base/thread.h"
+
 namespace cachalot::build {
 
 Upkeep::Upkeep(std::vector<Chore> chores) : chores_(std::move(chores)) {
   state_.Lock()->due.resize(chores_.size());
-  thread_ = std::thread([this] { Loop(); });
+  thread_ = NewThread([this] { Loop(); });
 }
 
 Upkeep::~Upkeep() {

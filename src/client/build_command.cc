@@ -154,6 +154,7 @@ class BuildCommand {
   // The exit code.
   absl::StatusOr<int> Run(const ConnectOptions& connect, daemon::StopSignal& signal) {
     RETURN_IF_ERROR(Prepare());
+    offers_.stop_fd = signal.fd();
     ASSIGN_OR_RETURN(const auto attachables, Attachables::Create(std::move(offers_)));
     ConnectOptions stoppable = connect;
     stoppable.stop_fd = signal.fd();
@@ -190,7 +191,7 @@ class BuildCommand {
     request_.mutable_frontendattrs()->insert(context_.attrs.begin(), context_.attrs.end());
     RETURN_IF_ERROR(layouts_.AddCaches(*request_.mutable_cache()));
     ASSIGN_OR_RETURN(offers_, Offers(options_, context_, outputs, layouts_));
-    if (outputs.empty() && !options_.quiet && call_.name.empty()) {
+    if (outputs.empty() && options_.outputs.empty() && !options_.quiet && call_.name.empty()) {
       std::cerr << "WARNING: No output specified: the result only remains in the build cache. Use --output, --push or --load.\n";
     }
     return absl::OkStatus();

@@ -12,11 +12,13 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "base/random_id.h"
 #include "base/status.h"
 #include "base/status_macros.h"
 #include "client/image_layout.h"
 #include "oci/digest.h"
+#include "oci/reference.h"
 
 namespace cachalot::client {
 
@@ -79,6 +81,9 @@ absl::Status OpenStdin(const BuildOptions& options, int stdin_fd, BuildContext& 
     return absl::InvalidArgumentError("invalid argument: can't use stdin for both build context and dockerfile");
   }
   ASSIGN_OR_RETURN(std::string beginning, ReadAtLeast(stdin_fd, kTarBlock));
+  if (absl::StartsWith(beginning, "\x28\xb5\x2f\xfd")) {
+    return absl::InvalidArgumentError("the context on stdin is compressed with zstd, which the build does not unpack: use gzip, bzip2 or xz");
+  }
   if (LooksLikeArchive(beginning)) {
     if (!options.dockerfile.empty()) context.attrs["filename"] = options.dockerfile;
     context.upload = [stdin_fd, beginning = std::move(beginning)](std::string& chunk) mutable -> absl::StatusOr<bool> {
@@ -155,7 +160,10 @@ absl::Status AddNamedContext(const std::string& text, BuildContext& context) {
   if (equal == std::string::npos || equal == 0) {
     return absl::InvalidArgumentError(absl::StrCat("invalid context value: ", text, ", expected key=value"));
   }
-  const std::string name = text.substr(0, equal);
+  // As the frontend looks for it.
+  const absl::StatusOr<oci::Reference> reference = oci::Reference::ParseNormalized(text.substr(0, equal));
+  if (!reference.ok()) return Annotate(reference.status(), absl::StrCat("invalid context name ", text.substr(0, equal)));
+  const std::string name(absl::StripSuffix(reference->familiar(), ":latest"));
   const std::string value = text.substr(equal + 1);
   if (IsRemoteContext(value) || absl::StrContains(value, "://")) {
     if (absl::StartsWith(value, kLayoutScheme)) return AddLayout(name, value.substr(kLayoutScheme.size()), context);
@@ -185,8 +193,7 @@ bool LooksLikeArchive(absl::string_view beginning) {
   for (const absl::string_view magic : {absl::string_view("\x1f\x8b\x08", 3), absl::string_view("BZh", 3),
                                         absl::string_view("\xfd"
                                                           "7zXZ\0",
-                                                          6),
-                                        absl::string_view("\x28\xb5\x2f\xfd", 4)}) {
+                                                          6)}) {
     if (absl::StartsWith(beginning, magic)) return true;
   }
   if (beginning.size() < kTarBlock) {

@@ -338,7 +338,11 @@ absl::StatusOr<std::vector<OutputSpec>> CollectOutputs(const BuildOptions& optio
   std::vector<OutputSpec> outputs;
   for (const std::string& text : options.outputs) {
     ASSIGN_OR_RETURN(OutputSpec output, ParseOutput(text));
-    outputs.push_back(std::move(output));
+    const bool taken = std::any_of(outputs.begin(), outputs.end(), [&](const OutputSpec& other) { return other.dest == output.dest; });
+    if (taken && !output.dest.empty() && output.type != "local") {
+      return absl::InvalidArgumentError(absl::StrCat("two outputs have the same destination \"", output.dest, "\""));
+    }
+    if (output.type != "cacheonly") outputs.push_back(std::move(output));
   }
   if (options.push) {
     if (std::none_of(outputs.begin(), outputs.end(), MayPush)) outputs.push_back({"image", {}, ""});
@@ -349,7 +353,7 @@ absl::StatusOr<std::vector<OutputSpec>> CollectOutputs(const BuildOptions& optio
   if (options.load) {
     outputs.push_back({"docker", {}, ""});
   }
-  if (outputs.empty() && !options.tags.empty()) {
+  if (outputs.empty() && options.outputs.empty() && !options.tags.empty()) {
     outputs.push_back({"image", {}, ""});
   }
   for (const std::string& tag : options.tags) {

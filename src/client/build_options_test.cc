@@ -34,6 +34,15 @@ TEST(BuildOptions, NamesMustBeReferences) {
   EXPECT_THAT(Message(Check(&BuildOptions::tags, {digest})), HasSubstr("refusing to create a tag with a digest reference"));
 }
 
+TEST(BuildOptions, Outputs) {
+  BuildOptions options;
+  options.outputs = {"type=cacheonly"};
+  options.tags = {"a"};
+  EXPECT_TRUE(CollectOutputs(options).value().empty());
+  EXPECT_THAT(Message(Check(&BuildOptions::outputs, {"type=oci", "type=tar"})), HasSubstr("two outputs have the same destination \"-\""));
+  EXPECT_TRUE(Check(&BuildOptions::outputs, {"type=oci,dest=a", "type=tar,dest=b", "c"}).ok());
+}
+
 TEST(BuildOptions, ProvenanceIsChecked) {
   const auto provenance = [](const char* text) { return Check(&BuildOptions::provenance, {text}); };
   for (const char* text : {"true", "false", "1", "mode=max", "mode=min,reproducible=true", "mode=max,version=v1"})

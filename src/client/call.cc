@@ -9,6 +9,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "base/thread.h"
 #include "base/value_of.h"
 #include "buildkit/gateway.grpc.pb.h"
 #include "client/build_options.h"
@@ -139,7 +140,7 @@ absl::StatusOr<Answer> Ask(const Call& call, Connection& connection, control::So
   request.clear_frontendattrs();
   request.clear_exporters();
   request.clear_cache();
-  std::thread asking([&frontend] { frontend.Run(); });
+  std::thread asking = NewThread([&frontend] { frontend.Run(); });
   const auto outcome = Solve(connection, std::move(request), attachables, on_progress, cancel);
   frontend.Cancel();
   asking.join();

@@ -10,11 +10,14 @@
 
 #include <cerrno>
 #include <chrono>
+#include <cstring>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "base/status_macros.h"
+#include "base/thread.h"
 #include "build/root_lock.h"
 #include "daemon/leases.h"
 #include "daemon/server.h"
@@ -80,6 +83,17 @@ absl::Status ServeClients(const build::Config& config, int lease, int connection
   ::_exit(status.ok() ? 0 : 1);  // what belongs to the client is not touched
 }
 
+// Why a process that said nothing ended; waits for its end. OK if it is not known.
+absl::Status DeathOf(pid_t pid) {
+  int status = 0;
+  while (::waitpid(pid, &status, 0) < 0) {
+    if (errno != EINTR) return absl::OkStatus();
+  }
+  if (!WIFSIGNALED(status)) return absl::AbortedError(absl::StrCat("the engine's process ended while it started: exit code ", WEXITSTATUS(status)));
+  return absl::AbortedError(
+      absl::StrCat("the engine's process was killed while it started: signal ", WTERMSIG(status), ", ", ::strsignal(WTERMSIG(status))));
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<EngineProcess>> EngineProcess::Join(const std::string& root, int stop_fd) {
@@ -104,9 +118,13 @@ absl::StatusOr<std::unique_ptr<EngineProcess>> EngineProcess::Start(const build:
   process->log_ = std::move(log.ours);
   const absl::Status started = daemon::AwaitStart(lease.ours.get(), stop_fd);
   process->lease_ = std::move(lease.ours);
+  if (absl::IsAborted(started)) {
+    const absl::Status death = DeathOf(std::exchange(process->pid_, -1));
+    return death.ok() ? started : death;
+  }
   if (!started.ok()) return started;
   process->connection_ = std::move(connection.ours);
-  process->log_reader_ = std::thread([socket = process->log_.get()] { CopyLog(socket); });
+  process->log_reader_ = NewThread([socket = process->log_.get()] { CopyLog(socket); });
   return process;
 }
 

@@ -6,11 +6,13 @@
 #include <cerrno>
 #include <cstdint>
 
+#include "base/thread.h"
+
 namespace cachalot::client {
 
 InterruptWatch::InterruptWatch(daemon::StopSignal& signal) : done_(eventfd(0, EFD_CLOEXEC)) {
   if (!done_.valid()) return;  // short of descriptors: the thread would never end; the second signal ends the process
-  thread_ = std::thread([this, fd = signal.fd()] {
+  thread_ = NewThread([this, fd = signal.fd()] {
     pollfd polled[] = {{fd, POLLIN, 0}, {done_.get(), POLLIN, 0}};
     while (poll(polled, 2, -1) < 0 && errno == EINTR) {
     }

@@ -7,6 +7,7 @@
 #include "base/guarded.h"
 #include "base/random_id.h"
 #include "base/status.h"
+#include "base/thread.h"
 #include "buildkit/control.grpc.pb.h"
 #include "daemon/rpc_error.h"
 #include "daemon/translate_progress.h"
@@ -58,7 +59,7 @@ class SessionCall final : public session::ByteStream {
 class ProgressFollower {
  public:
   ProgressFollower(control::Control::StubInterface& stub, const std::string& ref, std::function<void(const build::ProgressBatch&)> on_progress)
-      : thread_([this, &stub, ref, on_progress = std::move(on_progress)] { Follow(stub, ref, on_progress); }) {}
+      : thread_(NewThread([this, &stub, ref, on_progress = std::move(on_progress)] { Follow(stub, ref, on_progress); })) {}
 
   // Waits for the end of the stream, or for a pause that is too long.
   void Finish() {
@@ -111,7 +112,7 @@ absl::StatusOr<SolveOutcome> Solve(Connection& connection, control::SolveRequest
   request.set_session(attachables.id());
   CancelSource ended;
   SessionCall session(*stub, attachables);
-  std::thread serving([&] { attachables.Serve(session, ended.token()).IgnoreError(); });
+  std::thread serving = NewThread([&] { attachables.Serve(session, ended.token()).IgnoreError(); });
   control::SolveResponse response;
   grpc::Status status;
   {

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/guarded.h"
+#include "base/thread.h"
 #include "codec/stream.h"
 
 namespace cachalot::codec {
@@ -14,7 +15,7 @@ constexpr std::size_t kBlocks = 8;
 
 class ReadAhead : public Source {
  public:
-  explicit ReadAhead(std::unique_ptr<Source> source) : source_(std::move(source)), thread_([this] { Fill(); }) {}
+  explicit ReadAhead(std::unique_ptr<Source> source) : source_(std::move(source)), thread_(NewThread([this] { Fill(); })) {}
 
   ~ReadAhead() override {
     queue_.Lock()->abandoned = true;

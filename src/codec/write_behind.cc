@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/status_macros.h"
+#include "base/thread.h"
 
 namespace cachalot::codec {
 
@@ -13,7 +14,7 @@ constexpr std::size_t kBlocks = 8;
 
 }  // namespace
 
-WriteBehind::WriteBehind(Sink* next) : next_(next), thread_([this] { Loop(); }) { block_.reserve(kBlockSize); }
+WriteBehind::WriteBehind(Sink* next) : next_(next), thread_(NewThread([this] { Loop(); })) { block_.reserve(kBlockSize); }
 
 WriteBehind::~WriteBehind() {
   queue_.Lock()->abandoned = true;

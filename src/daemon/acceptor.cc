@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "base/status.h"
+#include "base/thread.h"
 
 namespace cachalot::daemon {
 
@@ -22,7 +23,10 @@ constexpr int kOutOfDescriptorsPauseMs = 100;
 }  // namespace
 
 Acceptor::Acceptor(std::vector<Listener> listeners, OnConnection on_connection)
-    : listeners_(std::move(listeners)), on_connection_(std::move(on_connection)), stop_(eventfd(0, EFD_CLOEXEC)), thread_([this] { Loop(); }) {}
+    : listeners_(std::move(listeners)),
+      on_connection_(std::move(on_connection)),
+      stop_(eventfd(0, EFD_CLOEXEC)),
+      thread_(NewThread([this] { Loop(); })) {}
 
 Acceptor::~Acceptor() {
   const std::uint64_t one = 1;

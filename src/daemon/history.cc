@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "base/thread.h"
 #include "daemon/history_filter.h"
 #include "daemon/timestamps.h"
 #include "trace/build_spans.h"
@@ -43,7 +44,7 @@ void EncodeSummary(const BuildRecording::Summary& summary, HistoryRecords::Recor
 }  // namespace
 
 History::History(build::Engine& engine, trace::Recorder& traces, Clock& clock, HistoryLimits limits)
-    : engine_(engine), traces_(traces), clock_(clock), limits_(limits), records_(engine), trace_saver_([this] { SaveTraces(); }) {}
+    : engine_(engine), traces_(traces), clock_(clock), limits_(limits), records_(engine), trace_saver_(NewThread([this] { SaveTraces(); })) {}
 
 History::~History() {
   state_.Lock()->stopping = true;

@@ -14,6 +14,7 @@
 
 #include "base/status.h"
 #include "base/status_macros.h"
+#include "base/thread.h"
 
 namespace cachalot::daemon {
 
@@ -88,9 +89,11 @@ absl::StatusOr<char> AwaitByte(int socket, int stop_fd) {
 }  // namespace
 
 Leases::Leases(UniqueFd listener, Serve serve)
-    : listener_(std::move(listener)), serve_(std::move(serve)), wake_(::eventfd(0, EFD_CLOEXEC)), unused_(::eventfd(0, EFD_CLOEXEC)), thread_([this] {
-        Loop();
-      }) {}
+    : listener_(std::move(listener)),
+      serve_(std::move(serve)),
+      wake_(::eventfd(0, EFD_CLOEXEC)),
+      unused_(::eventfd(0, EFD_CLOEXEC)),
+      thread_(NewThread([this] { Loop(); })) {}
 
 Leases::~Leases() {
   state_.Lock()->stopping = true;
@@ -195,12 +198,12 @@ void ReportStart(int lease, const absl::Status& status) {
 absl::Status AwaitStart(int lease, int stop_fd) {
   ASSIGN_OR_RETURN(const char answer, AwaitByte(lease, stop_fd));
   if (answer == kServed) return absl::OkStatus();
-  if (answer != kFailed) return absl::UnavailableError("the engine's process ended while it started");
+  if (answer != kFailed) return absl::AbortedError("the engine's process ended while it started");
   std::string rest(kMaxMessage + 1, '\0');
   std::size_t size = 0;
   ssize_t got;
   while (size < rest.size() && (got = ::recv(lease, rest.data() + size, rest.size() - size, 0)) > 0) size += static_cast<std::size_t>(got);
-  if (size == 0) return absl::UnavailableError("the engine's process ended while it started");
+  if (size == 0) return absl::AbortedError("the engine's process ended while it started");
   return absl::Status(static_cast<absl::StatusCode>(rest[0]), absl::string_view(rest).substr(1, size - 1));
 }
 

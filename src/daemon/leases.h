@@ -62,7 +62,7 @@ absl::StatusOr<UniqueFd> TakeLease(UniqueFd socket, UniqueFd connection, int sto
 
 // What the process of an engine tells the client that started it, over the lease that this one has without asking: OK is kServed.
 void ReportStart(int lease, const absl::Status& status);
-// Waits for that. UNAVAILABLE when the engine ended without a word, CANCELLED as above.
+// Waits for that. ABORTED when the engine ended without a word, CANCELLED as above.
 absl::Status AwaitStart(int lease, int stop_fd);
 
 // Gives a lease back. True when the engine's process has ended, false when it stays for others.

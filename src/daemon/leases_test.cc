@@ -116,7 +116,7 @@ TEST_F(LeasesTest, TheStartIsTold) {
   ReportStart(theirs.get(), absl::DataLossError("what\nhas happened"));
   theirs.reset();
   EXPECT_EQ(AwaitStart(ours.get(), -1), absl::DataLossError("what\nhas happened"));
-  EXPECT_TRUE(absl::IsUnavailable(AwaitStart(ours.get(), -1)));
+  EXPECT_TRUE(absl::IsAborted(AwaitStart(ours.get(), -1)));
   UniqueFd stop(::eventfd(1, EFD_CLOEXEC));
   const auto silent = Pair();
   EXPECT_TRUE(absl::IsCancelled(AwaitStart(silent.first.get(), stop.get())));

@@ -16,6 +16,7 @@
 #include "base/guarded.h"
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "base/thread.h"
 #include "daemon/rpc_error.h"
 #include "daemon/translate_trace.h"
 #include "opentelemetry/trace_service.grpc.pb.h"
@@ -88,7 +89,7 @@ class HttpChannel final : public Channel {
 
 class CollectorClient final : public trace::Exporter {
  public:
-  explicit CollectorClient(std::unique_ptr<Channel> channel) : channel_(std::move(channel)), sender_([this] { SendAll(); }) {}
+  explicit CollectorClient(std::unique_ptr<Channel> channel) : channel_(std::move(channel)), sender_(NewThread([this] { SendAll(); })) {}
   ~CollectorClient() override {
     queue_.Lock()->stopping = true;
     queue_.NotifyAll();

@@ -1,5 +1,7 @@
 #include "op/cache_digest.h"
 
+#include <map>
+#include <set>
 #include <variant>
 
 #include "absl/strings/escaping.h"
@@ -44,10 +46,9 @@ void PutOwner(Json& object, const llb::Chown& owner) {
   if (owner.group.has_value()) json["group"] = UserJson(*owner.group);
 }
 
-Json ActionJson(const llb::FileCopy& copy, bool from_input) {
+Json ActionJson(const llb::FileCopy& copy, bool name_only) {
   Json json = Json::object();
-  // The content digest covers where the files lie; only their own name matters then.
-  Put(json, "src", from_input ? BaseName(copy.src) : copy.src);
+  Put(json, "src", name_only ? BaseName(copy.src) : copy.src);
   Put(json, "dest", copy.dest);
   PutOwner(json, copy.owner);
   Put(json, "mode", copy.mode);
@@ -97,6 +98,21 @@ Json ActionJson(const llb::FileSymlink& symlink, bool) {
   PutOwner(json, symlink.owner);
   Put(json, "timestamp", symlink.timestamp_ns);
   return json;
+}
+
+// Where a copy's source is known by its content, only its own name counts, not where it lies. But the contents of several sources of one
+// input come in the order of their paths, and without those beneath others; and an input that is also changed counts without them.
+// So the names say enough only if the sources are names in one directory. (BuildKit takes them always, and serves the wrong file.)
+bool NamesAreEnough(const llb::FileOp& op, int input) {
+  std::set<std::string> sources, folders;
+  for (const llb::FileAction& action : op.actions) {
+    if (action.input == input) return false;
+    const auto* copy = std::get_if<llb::FileCopy>(&action.action);
+    if (copy == nullptr || action.secondary_input != input) continue;
+    sources.insert(RootedPath(copy->src));
+    folders.insert(DirName(RootedPath(copy->src)));
+  }
+  return sources.size() == 1 || (folders.size() == 1 && sources.count("/") == 0);
 }
 
 // The usual chain: each action changes what the one before left, copies come from the second input, the last is the output.
@@ -151,9 +167,10 @@ void PutSecret(Json& json, const char* name, const llb::SecretMount& secret) {
   Put(opt, "optional", secret.optional);
 }
 
-Json MountJson(const llb::Mount& mount) {
+Json MountJson(const llb::Mount& mount, bool with_selector) {
   Json json = Json::object();
   Put(json, "input", mount.input);
+  if (with_selector) Put(json, "selector", mount.selector);
   Put(json, "dest", mount.dest);
   Put(json, "output", mount.output);
   Put(json, "readonly", mount.readonly);
@@ -190,8 +207,9 @@ void PutPlatform(Json& json, const oci::Platform& platform) {
 std::string FileOpDigest(const llb::FileOp& op, int input_count) {
   Json json = {{"Type", "buildkit.file.v0"}, {"Actions", Json::array()}};
   for (const llb::FileAction& action : op.actions) {
-    const bool from_input = action.secondary_input != -1 && action.secondary_input < input_count;
-    const Json action_json = std::visit([&](const auto& a) { return ActionJson(a, from_input); }, action.action);
+    const int source = action.secondary_input;
+    const bool name_only = source != -1 && source < input_count && NamesAreEnough(op, source);
+    const Json action_json = std::visit([&](const auto& a) { return ActionJson(a, name_only); }, action.action);
     json["Actions"].push_back(absl::Base64Escape(oci::DumpGo(action_json)));
   }
   if (!IsPlainChain(op)) {
@@ -204,7 +222,12 @@ std::string ExecOpDigest(const llb::ExecOp& op, const oci::Platform& platform) {
   Json exec = Json::object();
   exec["meta"] = MetaJson(op.meta);
   if (!IsOnlyRootMount(op.mounts)) {
-    for (const llb::Mount& mount : op.mounts) exec["mounts"].push_back(MountJson(mount));
+    // What is mounted is known by its content; of several places in one input that does not say which is which.
+    std::map<int, std::set<std::string>> selectors;
+    for (const llb::Mount& mount : op.mounts) selectors[mount.input].insert(RootedPath(mount.selector));
+    for (const llb::Mount& mount : op.mounts) {
+      exec["mounts"].push_back(MountJson(mount, mount.input >= 0 && selectors[mount.input].size() > 1));
+    }
   }
   Put(exec, "network", static_cast<int>(op.network));
   Put(exec, "security", static_cast<int>(op.security));

@@ -1,5 +1,6 @@
 // The digests that stand for operations in cache keys: everything about an operation but what its inputs contain. They are
-// computed over the same JSON text as BuildKit's, so that caches can be exchanged (solver/llbsolver/ops).
+// computed over the same JSON text as BuildKit's, so that caches can be exchanged (solver/llbsolver/ops), but where that would not tell two
+// operations apart that do different things.
 #pragma once
 
 #include <string>

@@ -74,6 +74,8 @@ struct Environment {
 };
 using EnvironmentPtr = std::shared_ptr<const Environment>;
 
+// A failure that only this build's client could have prevented: see solver::kOnlyThisBuildPayload.
+absl::Status OfTheClient(absl::Status status);
 // The session by id, or the build's own when `id` is empty or no longer attached. UNAVAILABLE without any.
 absl::StatusOr<session::SessionPtr> SessionFor(const Environment& environment, const std::string& id, const CancelToken& cancel);
 

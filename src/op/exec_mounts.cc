@@ -61,7 +61,7 @@ absl::Status ExecMounts::Add(const llb::Mount& mount, int index, const solver::R
     case llb::MountType::kCache: break;
   }
   Tree tree{index, mount.output, nullptr, nullptr, ""};
-  RETURN_IF_ERROR(mount.type == llb::MountType::kCache ? AddCache(mount, tree, input, cancel) : AddTree(mount, tree, input));
+  RETURN_IF_ERROR(mount.type == llb::MountType::kCache ? AddCache(mount, tree, input) : AddTree(mount, tree, input));
   trees_.push_back(std::move(tree));
   return absl::OkStatus();
 }
@@ -70,9 +70,12 @@ absl::Status ExecMounts::Prepare(const std::vector<llb::Mount>& mounts, const st
                                  const CancelToken& cancel) {
   cwd_ = cwd;
   count_ = mounts.size();
+  for (const llb::Mount& mount : mounts) {
+    if (mount.input >= static_cast<int>(inputs.size())) return absl::InvalidArgumentError(absl::StrCat("missing input ", mount.input));
+  }
+  RETURN_IF_ERROR(AcquireCaches(mounts, inputs, cancel));
   for (std::size_t i = 0; i < mounts.size(); ++i) {
     const llb::Mount& mount = mounts[i];
-    if (mount.input >= static_cast<int>(inputs.size())) return absl::InvalidArgumentError(absl::StrCat("missing input ", mount.input));
     RETURN_IF_ERROR(Add(mount, static_cast<int>(i), mount.input < 0 ? nullptr : inputs[mount.input], cancel));
   }
   if (rootfs_.empty()) return absl::InvalidArgumentError("exec without a root file system");
@@ -125,21 +128,37 @@ absl::Status ExecMounts::AddTree(const llb::Mount& mount, Tree& tree, const solv
   return absl::OkStatus();
 }
 
-absl::Status ExecMounts::AddCache(const llb::Mount& mount, Tree& tree, const solver::ResultPtr& input, const CancelToken& cancel) {
-  snapshot::Snapshots& snapshots = *environment_.parts.snapshots;
-  ASSIGN_OR_RETURN(const snapshot::SnapshotPtr parent, CommittedTreeOf(input, snapshots));
-  const std::string key = parent == nullptr ? CacheName(mount) : absl::StrCat(CacheName(mount), ":", parent->id());
-  NamedTrees::LeasePtr& lease = caches_[key];
-  if (lease == nullptr) {
-    snapshot::Label label;
-    label.description = absl::StrCat("cached mount ", mount.dest, " from ", description_);
-    if (mount.cache.id != mount.dest) absl::StrAppend(&label.description, " with id \"", mount.cache.id, "\"");
-    label.record_type = "exec.cachemount";
-    ASSIGN_OR_RETURN(lease, environment_.parts.named_trees->Acquire(key, mount.cache.sharing, parent, label, cancel));
+absl::StatusOr<std::string> ExecMounts::CacheKeyOf(const llb::Mount& mount, const solver::ResultPtr& input) {
+  ASSIGN_OR_RETURN(const snapshot::SnapshotPtr parent, CommittedTreeOf(input, *environment_.parts.snapshots));
+  return parent == nullptr ? CacheName(mount) : absl::StrCat(CacheName(mount), ":", parent->id());
+}
+
+// In the order of their keys, so that two steps never wait for each other.
+absl::Status ExecMounts::AcquireCaches(const std::vector<llb::Mount>& mounts, const std::vector<solver::ResultPtr>& inputs,
+                                       const CancelToken& cancel) {
+  std::map<std::string, const llb::Mount*> wanted;
+  for (const llb::Mount& mount : mounts) {
+    if (mount.type != llb::MountType::kCache) continue;
+    ASSIGN_OR_RETURN(std::string key, CacheKeyOf(mount, mount.input < 0 ? nullptr : inputs[mount.input]));
+    wanted.try_emplace(std::move(key), &mount);
   }
+  for (const auto& [key, mount] : wanted) {
+    ASSIGN_OR_RETURN(const snapshot::SnapshotPtr parent,
+                     CommittedTreeOf(mount->input < 0 ? nullptr : inputs[mount->input], *environment_.parts.snapshots));
+    snapshot::Label label;
+    label.description = absl::StrCat("cached mount ", mount->dest, " from ", description_);
+    if (mount->cache.id != mount->dest) absl::StrAppend(&label.description, " with id \"", mount->cache.id, "\"");
+    label.record_type = "exec.cachemount";
+    ASSIGN_OR_RETURN(caches_[key], environment_.parts.named_trees->Acquire(key, mount->cache.sharing, parent, label, cancel));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ExecMounts::AddCache(const llb::Mount& mount, Tree& tree, const solver::ResultPtr& input) {
+  ASSIGN_OR_RETURN(const std::string key, CacheKeyOf(mount, input));
   tree.unchanged = input;
   if (input == nullptr) tree.output = -1;
-  ASSIGN_OR_RETURN(auto mounted, lease->Mount());
+  ASSIGN_OR_RETURN(auto mounted, caches_.at(key)->Mount());
   tree.directory = mounted->path();
   mounted_.push_back(std::move(mounted));
   return AddBind(mount, tree.directory);
@@ -160,7 +179,7 @@ absl::Status ExecMounts::AddSecret(const llb::Mount& mount, const CancelToken& c
   ASSIGN_OR_RETURN(const session::SessionPtr session, SessionFor(environment_, "", cancel));
   const absl::StatusOr<std::string> data = session->Secret(secret.id, cancel);
   if (!data.ok() && secret.optional && absl::IsNotFound(data.status())) return absl::OkStatus();
-  RETURN_IF_ERROR(data.status());
+  RETURN_IF_ERROR(OfTheClient(data.status()));
   if (secrets_dir_.empty()) {
     const std::string directory = absl::StrCat(environment_.parts.work_dir, "/secrets-", RandomId());
     RETURN_IF_ERROR(os::MakeDirectories(directory, 0700));
@@ -185,8 +204,8 @@ absl::Status ExecMounts::AddSsh(const llb::Mount& mount, const CancelToken& canc
   const absl::Status offered = session->CheckSshAgent(mount.ssh.id, cancel);
   if (!offered.ok()) {
     if (mount.ssh.optional) return absl::OkStatus();
-    if (!absl::IsUnimplemented(offered)) return offered;
-    return absl::UnimplementedError(absl::StrCat("no SSH key \"", mount.ssh.id, "\" forwarded from the client"));
+    if (!absl::IsUnimplemented(offered)) return OfTheClient(offered);
+    return OfTheClient(absl::UnimplementedError(absl::StrCat("no SSH key \"", mount.ssh.id, "\" forwarded from the client")));
   }
   ASSIGN_OR_RETURN(auto socket, session->ForwardSsh(mount.ssh.id, mount.ssh.uid, mount.ssh.gid, mount.ssh.mode & 0777));
   runtime::MountPoint& point = points_.emplace_back();

@@ -49,7 +49,9 @@ class ExecMounts {
   };
   absl::Status Add(const llb::Mount& mount, int index, const solver::ResultPtr& input, const CancelToken& cancel);
   absl::Status AddTree(const llb::Mount& mount, Tree& tree, const solver::ResultPtr& input);
-  absl::Status AddCache(const llb::Mount& mount, Tree& tree, const solver::ResultPtr& input, const CancelToken& cancel);
+  absl::StatusOr<std::string> CacheKeyOf(const llb::Mount& mount, const solver::ResultPtr& input);
+  absl::Status AcquireCaches(const std::vector<llb::Mount>& mounts, const std::vector<solver::ResultPtr>& inputs, const CancelToken& cancel);
+  absl::Status AddCache(const llb::Mount& mount, Tree& tree, const solver::ResultPtr& input);
   void AddTmpfs(const llb::Mount& mount);
   absl::Status AddSecret(const llb::Mount& mount, const CancelToken& cancel);
   absl::Status AddSsh(const llb::Mount& mount, const CancelToken& cancel);
@@ -68,8 +70,8 @@ class ExecMounts {
   std::vector<runtime::MountPoint> points_;
   std::vector<Tree> trees_;
   std::vector<std::shared_ptr<snapshot::MountedTree>> mounted_;
-  std::map<std::string, NamedTrees::LeasePtr> caches_;
-  std::vector<std::unique_ptr<FixedPath>> fixed_;  // what selectors chose
+  std::map<std::string, NamedTrees::LeasePtr> caches_;  // by key
+  std::vector<std::unique_ptr<FixedPath>> fixed_;       // what selectors chose
   std::vector<std::unique_ptr<session::Session::SshSocket>> sockets_;
   std::string secrets_dir_;  // a tmpfs
   int secret_count_ = 0;

@@ -162,6 +162,27 @@ TEST_F(ExecMountsTest, SelectorsStayInHostileTrees) {
 }
 
 // The engine's own part of GHSA-m3r6-h7wv-7xxv, without containers: many more rounds. RACE_SECONDS is the long form.
+// Each has what the other waits for, unless both take them in one order.
+TEST_F(ExecMountsTest, LockedCachesInAnyOrderDoNotBlockEachOther) {
+  const auto locked = [](const char* id) {
+    llb::Mount mount = Cache("");
+    mount.cache.id = id;
+    mount.cache.sharing = llb::CacheSharing::kLocked;
+    mount.dest = absl::StrCat("/", id);
+    return mount;
+  };
+  const auto steps = [&](const std::vector<llb::Mount>& mounts) {
+    for (int i = 0; i < 200; ++i) {
+      ExecMounts exec(environment_, "step");
+      const absl::Status status = exec.Prepare(mounts, "/", {}, {});
+      EXPECT_TRUE(status.ok()) << status;
+    }
+  };
+  std::thread other([&] { steps({Root(), locked("x"), locked("y")}); });
+  steps({Root(), locked("y"), locked("x")});
+  other.join();
+}
+
 TEST_F(ExecMountsTest, SelectorsOfAChangingCacheStayInIt) {
   int seconds = 3;
   if (const char* text = std::getenv("RACE_SECONDS"); text != nullptr) {

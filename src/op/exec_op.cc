@@ -41,10 +41,6 @@ void AddProxy(const llb::ProxyEnv& proxy, std::vector<std::string>& env) {
   }
 }
 
-bool IsBeneathAnother(const std::string& path, const std::vector<std::string>& paths) {
-  return std::any_of(paths.begin(), paths.end(), [&](const std::string& other) { return other != path && IsBeneath(path, other); });
-}
-
 std::vector<solver::ResultPtr> InputsOfMounts(const llb::ExecOp& op, const std::vector<solver::ResultPtr>& inputs) {
   std::vector<solver::ResultPtr> results;
   for (const llb::Mount& mount : op.mounts) {
@@ -101,10 +97,11 @@ absl::StatusOr<std::vector<ExecOperation::InputUse>> ExecOperation::UsesOfInputs
     if (mount.input >= static_cast<int>(uses.size())) return absl::InvalidArgumentError(absl::StrCat("invalid mount input ", mount.input));
     InputUse& use = uses[mount.input];
     const std::string selector = RootedPath(mount.selector);
+    if (use.selectors.empty()) use.content = true;  // unless one of its mounts speaks against it
     use.selectors.push_back(selector);
     // A changed tree that becomes an output has what the selector left out, too: then only the whole tree may count.
     const bool safe = mount.output < 0 || mount.readonly || selector == "/";
-    use.content = safe && mount.content_cache != llb::ContentCache::kOff;
+    if (!safe || mount.content_cache == llb::ContentCache::kOff) use.content = false;
     if (!safe && mount.content_cache == llb::ContentCache::kOn) {
       return absl::InvalidArgumentError(absl::StrCat("invalid mount cache content of ", mount.dest));
     }
@@ -128,21 +125,13 @@ absl::StatusOr<solver::CacheMap> ExecOperation::DescribeCache(const solver::OpCo
 
 absl::StatusOr<std::string> ExecOperation::ContentDigest(int index, const solver::ResultPtr& input, const solver::OpContext& context) {
   ASSIGN_OR_RETURN(const std::vector<InputUse> uses, UsesOfInputs());
-  std::vector<std::string> paths = uses.at(index).selectors;
-  std::sort(paths.begin(), paths.end());
-  paths.erase(std::unique(paths.begin(), paths.end()), paths.end());
   std::vector<Selector> selectors;
-  for (const std::string& path : paths) {
-    if (path == "/") {
-      selectors.clear();
-      break;
-    }
-    if (IsBeneathAnother(path, paths)) continue;
+  for (const std::string& path : uses.at(index).selectors) {
     Selector& selector = selectors.emplace_back();
     selector.path = path;
     selector.follow_links = true;
   }
-  absl::StatusOr<std::string> digest = DigestSelected(*environment_, selectors, input, context.cancel);
+  absl::StatusOr<std::string> digest = DigestSelected(*environment_, Deduplicate(selectors), input, context.cancel);
   if (digest.ok()) return digest;
   absl::Status status = digest.status();
   AttachContentInput(*environment_, index, input, status);

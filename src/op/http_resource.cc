@@ -147,7 +147,7 @@ class Inquiry {
     const std::string& name = identifier_.auth_secret;
     if (!name.empty()) {
       absl::StatusOr<std::string> secret = session.ok() ? (*session)->Secret(name, cancel_) : session.status();
-      if (!secret.ok()) return Annotate(secret.status(), absl::StrCat("failed to retrieve HTTP auth secret ", name));
+      if (!secret.ok()) return Annotate(OfTheClient(secret.status()), absl::StrCat("failed to retrieve HTTP auth secret ", name));
       return secret;
     }
     if (!session.ok()) return "";

@@ -12,6 +12,11 @@ namespace {
 
 constexpr std::int64_t kMaxDocumentBytes = 4 << 20;
 
+// Another client may have what it takes to be let in.
+absl::Status WithoutAccess(const absl::Status& status) {
+  return absl::IsPermissionDenied(status) || absl::IsUnauthenticated(status) ? OfTheClient(status) : status;
+}
+
 }  // namespace
 
 std::string DetectMediaType(absl::string_view json) {
@@ -26,7 +31,8 @@ absl::StatusOr<oci::Descriptor> RegistryOrigin::Resolve(const oci::Reference& re
   registry::Options options;
   options.credentials = credentials_;
   options.cancel = cancel;
-  return registry_->Resolve(ref, options);
+  absl::StatusOr<oci::Descriptor> resolved = registry_->Resolve(ref, options);
+  return resolved.ok() ? resolved : WithoutAccess(resolved.status());
 }
 
 absl::Status RegistryOrigin::Fetch(const oci::Reference& ref, const oci::Descriptor& descriptor, store::BlobStore& blobs,
@@ -36,11 +42,11 @@ absl::Status RegistryOrigin::Fetch(const oci::Reference& ref, const oci::Descrip
   options.credentials = credentials_;
   options.cancel = cancel;
   if (oci::IsIndex(descriptor.media_type) || oci::IsManifest(descriptor.media_type)) {
-    ASSIGN_OR_RETURN(const std::string bytes, registry_->FetchManifest(ref, descriptor, options));
-    return blobs.Put(bytes).status();
+    const absl::StatusOr<std::string> bytes = registry_->FetchManifest(ref, descriptor, options);
+    return bytes.ok() ? blobs.Put(*bytes).status() : WithoutAccess(bytes.status());
   }
   if (on_progress) options.on_progress = [&](const oci::Descriptor&, std::int64_t done) { on_progress(done); };
-  return registry_->FetchBlob(ref, descriptor, blobs, options);
+  return WithoutAccess(registry_->FetchBlob(ref, descriptor, blobs, options));
 }
 
 std::string LayoutOrigin::id() const { return absl::StrCat("layout:", session_, ":", store_); }

@@ -124,6 +124,19 @@ absl::StatusOr<std::vector<solver::ResultPtr>> ImageSource::Run(const std::vecto
     for (std::size_t i = 0; i < layer_count_; ++i) pins.push_back(environment_->parts.blobs->Pin(image_->manifest.layers[i].digest));
     RETURN_IF_ERROR(FetchLayers(context));
   }
+  ASSIGN_OR_RETURN(snapshot::SnapshotPtr tree, Tree());
+  return std::vector<solver::ResultPtr>{std::make_shared<TreeResult>(std::move(tree))};
+}
+
+// The key says which files the image claims to hold; another image that claims the same may have other layers.
+absl::StatusOr<bool> ImageSource::Accepts(int, const solver::ResultPtr& cached) {
+  if (image_ == nullptr) return true;
+  ASSIGN_OR_RETURN(const snapshot::SnapshotPtr tree, Tree());
+  const snapshot::SnapshotPtr& other = TreeOf(cached);
+  return tree == nullptr || other == nullptr ? tree == other : tree->id() == other->id();
+}
+
+absl::StatusOr<snapshot::SnapshotPtr> ImageSource::Tree() {
   const std::string type = ValueOf(std::get<llb::SourceOp>(vertex_->op).attrs, "image.recordtype");
   snapshot::Label label;
   label.description = absl::StrCat("pulled from ", image_->ref.str());
@@ -136,7 +149,7 @@ absl::StatusOr<std::vector<solver::ResultPtr>> ImageSource::Run(const std::vecto
     if (origin_->lasting()) layer.sources = {image_->ref.name()};
     ASSIGN_OR_RETURN(tree, environment_->parts.snapshots->FromLayer(tree, layer, label));
   }
-  return std::vector<solver::ResultPtr>{std::make_shared<TreeResult>(std::move(tree))};
+  return tree;
 }
 
 }  // namespace cachalot::op

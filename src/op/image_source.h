@@ -19,6 +19,7 @@ class ImageSource : public solver::Operation, public Pinned {
   absl::StatusOr<solver::CacheMap> DescribeCache(const solver::OpContext& context) override;
   absl::StatusOr<std::string> ContentDigest(int index, const solver::ResultPtr& input, const solver::OpContext& context) override;
   absl::StatusOr<std::vector<solver::ResultPtr>> Run(const std::vector<solver::ResultPtr>& inputs, const solver::OpContext& context) override;
+  absl::StatusOr<bool> Accepts(int output, const solver::ResultPtr& cached) override;
   std::string Pin() const override { return image_ == nullptr ? "" : image_->digest.str(); }
 
  private:
@@ -27,6 +28,8 @@ class ImageSource : public solver::Operation, public Pinned {
   absl::Status CountLayers();
   // Takes the layers that nobody but this client can give.
   absl::Status FetchLayers(const solver::OpContext& context);
+  // The snapshot of the layers, which need not be here yet.
+  absl::StatusOr<snapshot::SnapshotPtr> Tree();
 
   const llb::VertexPtr vertex_;
   const EnvironmentPtr environment_;

@@ -47,12 +47,13 @@ absl::Status LayerFetcher::Fetch(const snapshot::Layer& layer, store::BlobStore&
     progress_->OnStatus(status);
   };
   if (!vertex.digest.empty()) progress_->OnVertex(vertex);
+  // NOT_FOUND only if every source says so: then it is given up.
   absl::Status result = absl::NotFoundError(absl::StrCat("layer ", layer.blob.digest.str(), " is neither here nor is known where to get it"));
   for (absl::string_view source : layer.sources) {
     const bool insecure = absl::ConsumePrefix(&source, snapshot::kInsecureSource);
     absl::StatusOr<oci::Reference> ref = oci::Reference::ParseNormalized(source);
     if (!ref.ok()) {
-      result = ref.status();
+      if (absl::IsNotFound(result)) result = ref.status();
       continue;
     }
     registry::Options options;
@@ -60,7 +61,8 @@ absl::Status LayerFetcher::Fetch(const snapshot::Layer& layer, store::BlobStore&
     options.insecure = insecure;
     options.cancel = cancel;
     options.on_progress = [&](const oci::Descriptor&, std::int64_t done) { show(done, false); };
-    result = Annotate(registry_->FetchBlob(*ref, layer.blob, blobs, options), absl::StrCat("failed to fetch layer from ", source));
+    absl::Status fetched = Annotate(registry_->FetchBlob(*ref, layer.blob, blobs, options), absl::StrCat("failed to fetch layer from ", source));
+    if (fetched.ok() || absl::IsNotFound(result)) result = std::move(fetched);
     if (result.ok() || cancel.cancelled()) break;
   }
   if (result.ok()) show(layer.blob.size, true);

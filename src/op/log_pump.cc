@@ -15,6 +15,7 @@
 #include "absl/strings/str_format.h"
 #include "base/status.h"
 #include "base/status_macros.h"
+#include "base/thread.h"
 
 namespace cachalot::op {
 namespace {
@@ -92,7 +93,7 @@ absl::StatusOr<std::unique_ptr<LogPump>> LogPump::Start(std::shared_ptr<solver::
   pump->stop_.reset(::eventfd(0, EFD_CLOEXEC));
   if (!pump->stop_.valid()) return ErrnoError("eventfd");
   pump->started_ = std::chrono::steady_clock::now();
-  pump->thread_ = std::thread([raw = pump.get()] { raw->Loop(); });
+  pump->thread_ = NewThread([raw = pump.get()] { raw->Loop(); });
   return pump;
 }
 

@@ -21,7 +21,10 @@ absl::StatusOr<std::vector<std::string>> SecretVariables(const Environment& envi
     if (secret.id.empty()) return absl::InvalidArgumentError(absl::StrCat("secret ID missing for \"", secret.name, "\" environment variable"));
     ASSIGN_OR_RETURN(const session::SessionPtr session, SessionFor(environment, "", cancel));
     absl::StatusOr<std::string> value = session->Secret(secret.id, cancel);
-    if (!value.ok() && !(secret.optional && absl::IsNotFound(value.status()))) return value.status();
+    if (!value.ok() && !(secret.optional && absl::IsNotFound(value.status()))) return OfTheClient(value.status());
+    if (value.ok() && value->find('\0') != std::string::npos) {
+      return absl::InvalidArgumentError(absl::StrCat("secret ", secret.id, " holds a zero byte, which the variable ", secret.name, " cannot"));
+    }
     variables.push_back(absl::StrCat(secret.name, "=", value.ok() ? *value : ""));
   }
   return variables;

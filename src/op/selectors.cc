@@ -84,7 +84,9 @@ absl::Status MaterializeAll(const Environment& environment, const std::vector<so
   for (const solver::ResultPtr& input : inputs) {
     const auto* tree = static_cast<const TreeResult*>(input.get());
     if (tree == nullptr || tree->snapshot() == nullptr || !tree->committed()) continue;
-    RETURN_IF_ERROR(environment.parts.snapshots->Materialize(tree->snapshot(), *environment.layers, cancel));
+    absl::Status status = environment.parts.snapshots->Materialize(tree->snapshot(), *environment.layers, cancel);
+    if (absl::IsNotFound(status)) status.SetPayload(solver::kLostInputPayload, absl::Cord());
+    RETURN_IF_ERROR(status);
   }
   return absl::OkStatus();
 }

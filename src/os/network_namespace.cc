@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "base/status_macros.h"
+#include "base/thread.h"
 #include "base/unique_fd.h"
 #include "os/file.h"
 #include "os/mount.h"
@@ -41,7 +42,7 @@ absl::Status SetUp(const std::string& name, bool up) {
 // The namespace of a thread ends with the thread, and nobody else sees it.
 absl::Status OnThread(const std::function<absl::Status()>& work) {
   absl::Status status;
-  std::thread([&] { status = work(); }).join();
+  NewThread([&] { status = work(); }).join();
   return status;
 }
 

@@ -17,6 +17,7 @@
 #include "absl/strings/string_view.h"
 #include "base/status.h"
 #include "base/status_macros.h"
+#include "base/thread.h"
 #include "base/unique_fd.h"
 #include "os/file.h"
 
@@ -212,7 +213,7 @@ absl::Status MountByNumbers(const std::string& source, const Overlay& overlay, u
   ASSIGN_OR_RETURN(UniqueFd target_fd, Open(target, O_PATH));
   std::string data = Data(overlay, lower, upper, work);
   absl::Status status;
-  std::thread([&] {
+  NewThread([&] {
     if (::unshare(CLONE_FS) != 0 || ::chdir("/proc/self/fd") != 0) {
       status = ErrnoError("enter /proc/self/fd");
       return;

@@ -22,6 +22,7 @@
 #include "absl/strings/string_view.h"
 #include "base/status.h"
 #include "base/status_macros.h"
+#include "base/thread.h"
 #include "os/file.h"
 #include "os/process.h"
 
@@ -210,7 +211,7 @@ class Launcher {
 // Lives as long as the spawner: children's parent-death signal is tied to it.
 class Spawner::Thread {
  public:
-  explicit Thread(Containment containment) : containment_(containment), thread_([this] { Loop(); }) {}
+  explicit Thread(Containment containment) : containment_(containment), thread_(NewThread([this] { Loop(); })) {}
 
   ~Thread() {
     {

@@ -16,6 +16,7 @@
 
 #include "base/status.h"
 #include "base/status_macros.h"
+#include "base/thread.h"
 #include "os/file.h"
 
 namespace cachalot::runtime {
@@ -92,7 +93,7 @@ absl::StatusOr<std::unique_ptr<Terminal>> Terminal::Listen(const std::string& di
 
 Terminal::Terminal(std::string socket_path, UniqueFd listener, UniqueFd stop, UniqueFd in, UniqueFd out)
     : socket_path_(std::move(socket_path)), listener_(std::move(listener)), stop_(std::move(stop)), in_(std::move(in)), out_(std::move(out)) {
-  thread_ = std::thread([this] { Loop(); });
+  thread_ = NewThread([this] { Loop(); });
 }
 
 Terminal::~Terminal() { Finish(); }

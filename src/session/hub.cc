@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/guarded.h"
+#include "base/thread.h"
 #include "base/value_of.h"
 #include "session/attached.h"
 #include "session/session.h"
@@ -38,7 +39,7 @@ class Hub : public SessionHub {
       auto sessions = sessions_.Lock();
       (*sessions)[id] = attached;
       if (!health_.joinable()) {
-        health_ = std::thread([this] { WatchHealth(); });
+        health_ = NewThread([this] { WatchHealth(); });
       }
     }
     sessions_.NotifyAll();

@@ -13,6 +13,7 @@
 
 #include "base/guarded.h"
 #include "base/status.h"
+#include "base/thread.h"
 #include "base/unique_fd.h"
 #include "base/worker_pool.h"
 #include "buildkit/ssh.pb.h"
@@ -107,7 +108,7 @@ class ForwardingSocket : public Session::SshSocket {
     if (chown(path_.c_str(), uid, gid) != 0 || chmod(path_.c_str(), mode) != 0 || listen(listener_.get(), kBacklog) != 0) {
       return ErrnoError(absl::StrCat("listen on ", path));
     }
-    accepting_ = std::thread([this] { Accept(); });
+    accepting_ = NewThread([this] { Accept(); });
     return absl::OkStatus();
   }
 
@@ -171,7 +172,7 @@ bool SendAll(int fd, absl::string_view bytes) {
 
 absl::Status CopySshStream(int fd, RpcStream& stream, bool calling_end) {
   absl::Status out_status;
-  std::thread out([&] {
+  std::thread out = NewThread([&] {
     out_status = CopyOut(fd, stream);
     if (calling_end) {
       stream.CloseWrite();

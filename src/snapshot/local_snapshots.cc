@@ -17,6 +17,7 @@
 #include "base/random_id.h"
 #include "base/status.h"
 #include "base/status_macros.h"
+#include "base/thread.h"
 #include "os/file.h"
 #include "os/spread_directories.h"
 #include "snapshot/whole_trees.h"
@@ -34,9 +35,9 @@ bool KernelHasVolatile() {
   return parts.size() >= 2 && absl::SimpleAtoi(parts[0], &major) && absl::SimpleAtoi(parts[1], &minor) && (major > 5 || (major == 5 && minor >= 10));
 }
 
-bool HasOtherBlob(const Record& record, const std::string& form, const oci::Digest& blob) {
-  const auto known = record.layer().blobs.find(form);
-  return known != record.layer().blobs.end() && !known->second.descriptor.digest.empty() && known->second.descriptor.digest != blob;
+bool HasBlob(const Record& record, const oci::Digest& blob) {
+  return std::any_of(record.layer().blobs.begin(), record.layer().blobs.end(),
+                     [&](const auto& known) { return known.second.descriptor.digest == blob; });
 }
 
 }  // namespace
@@ -69,7 +70,7 @@ absl::Status LocalSnapshots::Start() {
     return absl::OkStatus();
   }));
   RETURN_IF_ERROR(SweepLeftovers());
-  janitor_ = std::thread([this] { JanitorLoop(); });
+  janitor_ = NewThread([this] { JanitorLoop(); });
   return absl::OkStatus();
 }
 
@@ -172,6 +173,10 @@ absl::Status LocalSnapshots::Persist(const RecordPtr& record) {
   {
     auto table = table_.Lock();
     copy = *record;
+    // A row without its parent's is a loss of data to who reads it.
+    if (copy.parent != nullptr && !copy.parent->persisted) {
+      return absl::FailedPreconditionError(absl::StrCat("snapshot ", copy.id, " stands on what a failed step left, which is not kept"));
+    }
   }
   RETURN_IF_ERROR(Write([&](store::Connection& connection) { return SaveRecord(connection, copy); }));
   auto table = table_.Lock();
@@ -223,14 +228,15 @@ absl::StatusOr<SnapshotPtr> LocalSnapshots::FromLayer(const SnapshotPtr& parent,
     if (below != nullptr) base = below->layer().chain.empty() ? below->id : below->layer().chain;
   }
   std::string chain = ChainOf(base, layer.diff_id);
-  // Images keep the blobs that they came with, even if others hold the same files.
+  // Images keep the blobs that they came with, even if others hold the same files. And what an image says of the files in its blobs may be a
+  // lie: it must not become another image's.
   const std::string own_chain = ChainOf(chain, layer.blob.digest);
   ASSIGN_OR_RETURN(const SnapshotPtr same_files, FindByChain(chain));
   ASSIGN_OR_RETURN(const SnapshotPtr same_blob, FindByChain(own_chain));
   {
     auto table = table_.Lock();
     record = table->OfChain(chain);
-    if (record != nullptr && HasOtherBlob(*record, form, layer.blob.digest)) {
+    if (record != nullptr && !HasBlob(*record, layer.blob.digest)) {
       chain = own_chain;
       record = table->OfChain(chain);
     }

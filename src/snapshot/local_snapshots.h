@@ -119,7 +119,9 @@ class LocalSnapshots final : public Snapshots {
 
   // materialize.cc
   absl::Status EnsureBlob(const Layer& layer, BlobFetcher& fetcher, const CancelToken& cancel);
-  absl::Status ApplyRecord(const RecordPtr& record, BlobFetcher& fetcher, const CancelToken& cancel);
+  absl::Status ApplyRecord(const RecordPtr& record, const Layer& layer, BlobFetcher& fetcher, const CancelToken& cancel);
+  // After all that had the blob said that they have it no more.
+  absl::Status ForgetBlob(const RecordPtr& record, const oci::Digest& blob);
   absl::StatusOr<std::unique_ptr<codec::Source>> OpenPlain(const oci::Digest& blob);  // decompressed
   absl::Status UnpackBlob(const Record& record, const Layer& layer, const CancelToken& cancel);
 

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "base/status_macros.h"
+#include "base/thread.h"
 #include "codec/compression.h"
 #include "codec/sha256.h"
 #include "os/file.h"
@@ -26,7 +27,7 @@ class Prefetcher {
   Prefetcher(std::vector<Layer> layers, const CancelToken& cancel, std::function<absl::Status(const Layer&, const CancelToken&)> fetch)
       : layers_(std::move(layers)), cancel_(cancel), fetch_(std::move(fetch)) {
     progress_.Lock()->done.resize(layers_.size());
-    for (std::size_t i = 0; i < std::min(kParallelFetches, layers_.size()); ++i) threads_.emplace_back([this] { Loop(); });
+    for (std::size_t i = 0; i < std::min(kParallelFetches, layers_.size()); ++i) threads_.push_back(NewThread([this] { Loop(); }));
   }
   ~Prefetcher() {
     cancel_.Cancel();
@@ -94,18 +95,21 @@ absl::Status LocalSnapshots::Materialize(const SnapshotPtr& snapshot, BlobFetche
   if (lazy.empty()) return absl::OkStatus();
   Prefetcher prefetcher(layers, cancel, [&](const Layer& layer, const CancelToken& token) { return EnsureBlob(layer, fetcher, token); });
   for (std::size_t i = 0; i < lazy.size(); ++i) {
-    if (absl::Status status = prefetcher.Wait(i); !status.ok()) return cancel.cancelled() ? cancel.status() : status;
-    RETURN_IF_ERROR(flights_.Once(absl::StrCat("apply/", lazy[i]->id), cancel, [&] { return ApplyRecord(lazy[i], fetcher, cancel); }));
+    if (absl::Status status = prefetcher.Wait(i); !status.ok()) {
+      if (cancel.cancelled()) return cancel.status();
+      if (absl::IsNotFound(status)) RETURN_IF_ERROR(ForgetBlob(lazy[i], layers[i].blob.digest));
+      return status;
+    }
+    RETURN_IF_ERROR(flights_.Once(absl::StrCat("apply/", lazy[i]->id), cancel, [&] { return ApplyRecord(lazy[i], layers[i], fetcher, cancel); }));
   }
   return absl::OkStatus();
 }
 
-absl::Status LocalSnapshots::ApplyRecord(const RecordPtr& record, BlobFetcher& fetcher, const CancelToken& cancel) {
+absl::Status LocalSnapshots::ApplyRecord(const RecordPtr& record, const Layer& layer, BlobFetcher& fetcher, const CancelToken& cancel) {
   {
     auto table = table_.Lock();
     if (record->state != State::kLazy) return absl::OkStatus();
   }
-  const Layer layer = AnyLayer(record);
   fetcher.OnExtract(layer, false);
   RETURN_IF_ERROR(os::RemoveTree(DirectoryPath(record->directory)));  // what an interrupted attempt left
   RETURN_IF_ERROR(UnpackBlob(*record, layer, cancel));
@@ -121,6 +125,32 @@ absl::Status LocalSnapshots::ApplyRecord(const RecordPtr& record, BlobFetcher& f
   }
   fetcher.OnExtract(layer, true);
   return absl::OkStatus();
+}
+
+absl::Status LocalSnapshots::ForgetBlob(const RecordPtr& record, const oci::Digest& blob) {
+  std::vector<std::string> forms;
+  {
+    auto table = table_.Lock();
+    KnownLayer layer = record->layer();
+    std::erase_if(layer.blobs, [&](const auto& known) {
+      if (known.second.descriptor.digest != blob) return false;
+      forms.push_back(known.first);
+      return true;
+    });
+    record->SetLayer(std::move(layer));
+    // Who wants this snapshot, or one that stands on it, looks again whether it is lost.
+    for (const auto& [id, above] : table->records) {
+      const Record* below = above.get();
+      while (below != nullptr && below != record.get()) below = below->parent.get();
+      if (below != nullptr) above->seen = false;
+    }
+  }
+  return Write([&](store::Connection& connection) -> absl::Status {
+    for (const std::string& form : forms) {
+      RETURN_IF_ERROR(connection.Run("DELETE FROM snapshot_layers WHERE snapshot = ?1 AND form = ?2", record->id, form));
+    }
+    return absl::OkStatus();
+  });
 }
 
 absl::StatusOr<std::unique_ptr<codec::Source>> LocalSnapshots::OpenPlain(const oci::Digest& blob) {

@@ -168,11 +168,24 @@ void RecordTable::Drop(const Record& record) {
   records.erase(record.id);
 }
 
-void RecordTable::Remove(const RecordPtr& record) {
+std::vector<std::string> RecordTable::Remove(const RecordPtr& record) {
   record->removed = true;
-  absl::erase_if(names, [&](const auto& name) { return name.second == record->id; });
+  std::vector<std::string> its_names;
+  absl::erase_if(names, [&](const auto& name) {
+    if (name.second != record->id) return false;
+    its_names.push_back(name.first);
+    return true;
+  });
   if (record->persisted) going.insert(record->id);
   Drop(*record);
+  return its_names;
+}
+
+void RecordTable::PutBack(const RecordPtr& record, const std::vector<std::string>& its_names) {
+  record->removed = false;
+  going.erase(record->id);
+  Add(record);
+  for (const std::string& name : its_names) names.try_emplace(name, record->id);
 }
 
 void RecordTable::LetGo() {

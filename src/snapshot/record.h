@@ -91,8 +91,10 @@ struct RecordTable {
   void Add(const RecordPtr& record);
   // Adds what is missing of rows that hold all their parents. DATA_LOSS when one has no parent.
   absl::Status Adopt(const std::vector<Row>& rows);
-  // Takes the record out; its directory is the caller's then.
-  void Remove(const RecordPtr& record);
+  // Takes the record out; its directory is the caller's then. What named it.
+  std::vector<std::string> Remove(const RecordPtr& record);
+  // Undoes Remove, when its row could not be deleted.
+  void PutBack(const RecordPtr& record, const std::vector<std::string>& its_names);
   // Lets go of idle records, unless every record is to stay.
   void LetGo();
   std::int64_t NewDirectory() { return ++last_directory; }

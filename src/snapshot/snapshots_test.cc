@@ -283,6 +283,47 @@ TEST_F(SnapshotsTest, WrongLayersAreRefused) {
   EXPECT_EQ(snapshots_->Materialize(*snapshots_->FromLayer(nullptr, missing, {"x"}), fetcher_, {}).code(), absl::StatusCode::kNotFound);
 }
 
+// What an image says of its blobs is believed of this image alone.
+TEST_F(SnapshotsTest, ABlobThatOnlyClaimsToHoldTheFilesIsNotTakenForThem) {
+  for (const char* type : {"application/vnd.oci.image.layer.v1.tar+gzip", "application/vnd.oci.image.layer.v1.tar+zstd"}) {
+    for (const bool lie_first : {true, false}) {
+      const std::string text = absl::StrCat("honest ", type, lie_first);
+      const Layer honest = fetcher_.Add(TarBuilder().File("a", text).Finish());
+      Layer lie = fetcher_.Add(TarBuilder().File("a", "a lie " + text).Finish());
+      lie.diff_id = honest.diff_id;
+      lie.blob.media_type = type;
+      const SnapshotPtr first = *snapshots_->FromLayer(nullptr, lie_first ? lie : honest, {"x"});
+      const SnapshotPtr second = *snapshots_->FromLayer(nullptr, lie_first ? honest : lie, {"x"});
+      const SnapshotPtr good = lie_first ? second : first;
+      EXPECT_EQ(snapshots_->KnownLayers(good)[0].blob.digest, honest.blob.digest);
+      EXPECT_EQ(snapshots_->Materialize(lie_first ? first : second, fetcher_, {}).code(), absl::StatusCode::kDataLoss);
+      ASSERT_TRUE(snapshots_->Materialize(good, fetcher_, {}).ok());
+      EXPECT_EQ(ReadFile(View(good)->path() + "/a"), text);
+      const auto layers = snapshots_->Layers(good, {"zstd"}, false, fetcher_, {});
+      ASSERT_TRUE(layers.ok()) << layers.status();
+      EXPECT_NE((*layers)[0].blob.digest, lie.blob.digest);
+      EXPECT_EQ(*snapshots_->FromLayer(nullptr, honest, {"x"}), good);
+    }
+  }
+}
+
+TEST_F(SnapshotsTest, ALayerThatNobodyHasAnyMoreIsLost) {
+  Layer layer = fetcher_.Add(TarBuilder().File("a", "1").Finish()), top = fetcher_.Add(TarBuilder().File("b", "2").Finish());
+  layer.sources = top.sources = {"registry.test/cache"};
+  const auto bytes = std::exchange(fetcher_.bytes, {});
+  SnapshotPtr lazy = *snapshots_->FromLayer(nullptr, layer, {"x"});
+  const SnapshotId id = (*snapshots_->FromLayer(lazy, top, {"x"}))->id();
+  ASSERT_NE(*snapshots_->Get(id), nullptr);
+  EXPECT_EQ(snapshots_->Materialize(lazy, fetcher_, {}).code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(*snapshots_->Get(id), nullptr) << "even while somebody still has what is below";
+  lazy.reset();
+  Reopen();
+  EXPECT_EQ(*snapshots_->Get(id), nullptr);
+  fetcher_.bytes = bytes;
+  lazy = *snapshots_->FromLayer(nullptr, layer, {"x"});
+  EXPECT_TRUE(snapshots_->Materialize(lazy, fetcher_, {}).ok());
+}
+
 TEST_F(SnapshotsTest, LazyLayersSurviveRestart) {
   Layer layer = fetcher_.Add(TarBuilder().File("a", "1").Finish());
   layer.sources = {"registry.example/one"};

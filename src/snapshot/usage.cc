@@ -210,22 +210,28 @@ void LocalSnapshots::SortForCollection(std::vector<Candidate>& candidates) {
 
 absl::StatusOr<std::vector<UsageRecord>> LocalSnapshots::Delete(const std::vector<Candidate>& candidates, std::vector<oci::Digest>* dropped) {
   std::vector<UsageRecord> deleted;
+  std::vector<std::pair<RecordPtr, std::vector<std::string>>> removed;  // with their names
   std::vector<std::int64_t> directories;
   {
     auto table = table_.Lock();
     for (const Candidate& candidate : candidates) {
       const RecordPtr& record = candidate.record;
       if (record->removed || !record->reference.expired() || record->children > 0) continue;
-      table->Remove(record);
+      removed.emplace_back(record, table->Remove(record));
       deleted.push_back(candidate.usage);
       directories.push_back(record->directory);
       for (const auto& [form, layer] : record->layer().blobs) dropped->push_back(layer.descriptor.digest);
     }
   }
-  RETURN_IF_ERROR(WriteSetAside([&](store::Connection& connection) -> absl::Status {
+  const absl::Status written = WriteSetAside([&](store::Connection& connection) -> absl::Status {
     for (const UsageRecord& usage : deleted) RETURN_IF_ERROR(DeleteRecord(connection, usage.id));
     return absl::OkStatus();
-  }));
+  });
+  if (!written.ok()) {
+    auto table = table_.Lock();
+    for (const auto& [record, names] : removed) table->PutBack(record, names);
+    return written;
+  }
   {
     auto table = table_.Lock();
     for (const UsageRecord& usage : deleted) table->going.erase(usage.id);

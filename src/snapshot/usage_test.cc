@@ -104,6 +104,40 @@ TEST_F(UsageTest, PruneTakesWhatNobodyUses) {
   EXPECT_EQ(Usage().size(), 1U);
 }
 
+TEST_F(UsageTest, APruneThatFailsLosesNothing) {
+  { const SnapshotPtr top = Big(20, Big(10)); }
+  const auto run = [&](const char* statement) {
+    ASSERT_TRUE(database_->Write([&](store::Connection& connection) { return connection.Run(statement); }).ok());
+  };
+  run("CREATE TRIGGER faulty BEFORE DELETE ON snapshots BEGIN SELECT RAISE(ABORT, 'disk I/O error'); END");
+  for (int i = 0; i < 2; ++i) {
+    const auto pruned = snapshots_->Prune({true}, nullptr);
+    EXPECT_FALSE(pruned.ok());
+    EXPECT_EQ(Usage().size(), 2U);
+  }
+  run("DROP TRIGGER faulty");
+  Reopen();
+  EXPECT_EQ(Usage().size(), 2U);
+  EXPECT_EQ(Prune({true}).size(), 2U);
+}
+
+// As an older program left it.
+TEST_F(UsageTest, ARowWithoutItsParentIsDropped) {
+  { const SnapshotPtr top = Big(30, Big(20, Big(10))); }
+  ASSERT_TRUE(database_->Write([&](store::Connection& connection) { return connection.Run("DELETE FROM snapshots WHERE parent = ''"); }).ok());
+  Reopen();
+  EXPECT_EQ(Usage().size(), 0U);
+}
+
+TEST_F(UsageTest, WhatStandsOnAFailedStepsTreeIsNotKept) {
+  const absl::StatusOr<SnapshotPtr> failed = snapshots_->Prepare(nullptr, {});
+  ASSERT_TRUE(failed.ok()) << failed.status();
+  const SnapshotPtr tree = snapshots_->CommitUnrecorded(*failed);
+  const absl::StatusOr<SnapshotPtr> above = snapshots_->Prepare(tree, {});
+  ASSERT_TRUE(above.ok()) << above.status();
+  EXPECT_EQ(snapshots_->Keep(*above).code(), absl::StatusCode::kFailedPrecondition);
+}
+
 TEST_F(UsageTest, PoliciesBound) {
   Close();
   FakeClock clock;

@@ -41,6 +41,7 @@ struct Node {
   Stage result_stage = Stage::kIdle;  // of the run that yields every output
   std::map<int, ResultPtr> results;   // loaded or produced
   std::map<int, std::vector<ResultCallback>> result_waiters;
+  bool renewed = false;      // its inputs' results were asked for again, since one was lost
   bool run_certain = false;  // whatever its key will be, nothing is stored under it: its inputs were asked for
 
   bool foreseeing = false;     // the store is being asked what it may have

@@ -79,6 +79,7 @@ class Scheduler : public std::enable_shared_from_this<Scheduler> {
   void NeedResult(const NodePtr& node, int output, ResultCallback done);
   void OnResultKey(const NodePtr& node);
   void OnLoaded(const NodePtr& node, absl::StatusOr<Outcome> outcome);
+  void RenewInputs(const NodePtr& node);
   void NeedInputs(const NodePtr& node);
   // Call through the mailbox: a deep graph must not become a deep stack.
   void NeedInput(const NodePtr& node, size_t index, StatusCallback done);

@@ -8,11 +8,15 @@ namespace cachalot::solver {
 namespace {
 
 // What the store has of `outputs`; all or nothing.
-absl::StatusOr<std::map<int, ResultPtr>> LoadAll(CacheStore& store, const CacheKeyPtr& key, const std::vector<int>& outputs) {
+absl::StatusOr<std::map<int, ResultPtr>> LoadAll(CacheStore& store, Operation& op, const CacheKeyPtr& key, const std::vector<int>& outputs) {
   std::map<int, ResultPtr> results;
   for (const int output : outputs) {
     ASSIGN_OR_RETURN(ResultPtr result, store.Load(key, output));
     if (!result) {
+      return std::map<int, ResultPtr>();
+    }
+    ASSIGN_OR_RETURN(const bool accepted, op.Accepts(output, result));
+    if (!accepted) {
       return std::map<int, ResultPtr>();
     }
     results[output] = std::move(result);
@@ -56,8 +60,8 @@ void Scheduler::OnResultKey(const NodePtr& node) {
     return;
   }
   Command(
-      [store = StoreOf(node), key = node->key, outputs = Wanted(*node)]() -> absl::StatusOr<Outcome> {
-        ASSIGN_OR_RETURN(auto results, LoadAll(*store, key, outputs));
+      [store = StoreOf(node), op = node->vertex->op, key = node->key, outputs = Wanted(*node)]() -> absl::StatusOr<Outcome> {
+        ASSIGN_OR_RETURN(auto results, LoadAll(*store, *op, key, outputs));
         return Outcome{std::move(results), true};
       },
       [this, node](absl::StatusOr<Outcome> outcome) { OnLoaded(node, std::move(outcome)); });
@@ -136,7 +140,7 @@ void Scheduler::Launch(const FlightPtr& flight, const NodePtr& node) {
           Outcome outcome;
           if (look_again) {
             // An equal flight may have landed between this node's look-up and now.
-            ASSIGN_OR_RETURN(outcome.results, LoadAll(*store, key, outputs));
+            ASSIGN_OR_RETURN(outcome.results, LoadAll(*store, *op, key, outputs));
             outcome.cached = !outcome.results.empty();
           }
           if (outcome.cached) {
@@ -166,18 +170,35 @@ void Scheduler::OnLanded(const FlightPtr& flight, absl::StatusOr<Outcome> outcom
   if (const auto it = flights_.find(flight->key); it != flights_.end() && it->second == flight) {
     flights_.erase(it);
   }
+  const bool only_leader = !outcome.ok() && outcome.status().GetPayload(kOnlyThisBuildPayload).has_value();
+  const std::shared_ptr<JobState> leader = flight->leader.lock();
   for (const NodePtr& node : std::exchange(flight->waiters, {})) {
     if (node->ended()) {
       continue;
     }
     if (outcome.ok()) {
       Deliver(node, outcome->results);
-    } else if (flight->leader_left) {
+    } else if (flight->leader_left || (only_leader && node->job.lock() != leader)) {
       OnResultKey(node);  // it may have failed for want of the leader's session: the next waiter leads
+    } else if (!node->renewed && outcome.status().GetPayload(kLostInputPayload).has_value()) {
+      RenewInputs(node);
     } else {
       Fail(node, outcome.status());
     }
   }
+}
+
+void Scheduler::RenewInputs(const NodePtr& node) {
+  node->renewed = true;
+  for (size_t i = 0; i < node->vertex->inputs.size(); ++i) {
+    const NodePtr input = InputOf(node, i);
+    if (input->result_stage != Stage::kDone || input->vertex->ignore_cache || input->key->ephemeral) {
+      continue;  // of this build alone: nobody else could lose it
+    }
+    input->results.clear();
+    input->result_stage = Stage::kIdle;
+  }
+  NeedInputs(node);
 }
 
 void Scheduler::Deliver(const NodePtr& node, std::map<int, ResultPtr> results) {

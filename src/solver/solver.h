@@ -68,6 +68,8 @@ class Operation {
   virtual absl::StatusOr<std::string> ContentDigest(int index, const ResultPtr& input, const OpContext& context) = 0;
   // Does the work. `inputs` has one result per input; the return has one per output (may be null for unrequested ones).
   virtual absl::StatusOr<std::vector<ResultPtr>> Run(const std::vector<ResultPtr>& inputs, const OpContext& context) = 0;
+  // Whether a result that the cache has under the operation's key may stand for its output. Asked after DescribeCache.
+  virtual absl::StatusOr<bool> Accepts(int output, const ResultPtr& cached) { return true; }
   // Whether work of this operation started by one build may serve another that waits for the same key.
   virtual bool Shareable() const { return true; }
 };
@@ -122,6 +124,14 @@ class Executor {
 
 // Details of a failed vertex travel as payloads of its Status; this one names the vertex (the digest is the payload).
 inline constexpr char kFailedVertexPayload[] = "cachalot/vertex";
+
+// An operation's failure with this payload is for want of something that only its own build could have given, as a secret of its client.
+// Other builds that wait for the same result run their own operation then.
+inline constexpr char kOnlyThisBuildPayload[] = "cachalot/only-this-build";
+
+// One with this payload: what an input's result stands for is gone from the places that had it. The inputs are looked for once more, and made
+// again if the cache has no other.
+inline constexpr char kLostInputPayload[] = "cachalot/lost-input";
 
 // A build's handle on the solver: its vertices, its progress, its cancellation. Destruction leaves all its work.
 class Job {

@@ -290,6 +290,24 @@ TEST_P(SolverTest, ALeaderThatLeavesDoesNotFailTheOthers) {
   EXPECT_EQ(TextOf(**call2->result), "b(a())");
 }
 
+TEST_P(SolverTest, WhatOnlyTheLeadersClientLacksFailsOnlyTheLeader) {
+  absl::Status no_secret = absl::NotFoundError("secret s: not found");
+  no_secret.SetPayload(kOnlyThisBuildPayload, absl::Cord());
+  auto job1 = solver_->NewJob(std::make_shared<RecordingSink>()), job2 = solver_->NewJob(std::make_shared<RecordingSink>());
+  auto job3 = solver_->NewJob(std::make_shared<RecordingSink>());
+  const auto fails = [&](TextOp& op) { op.Fails(no_secret); };
+  auto call1 = Start(*job1, Make("top", {Make("step", {}, fails)}));
+  auto call2 = Start(*job2, Make("top", {Make("step", {}, fails)}));
+  auto call3 = Start(*job3, Make("top", {Make("step", {})}));
+  executor_.Drain();
+  ASSERT_TRUE(call1->result && call2->result && call3->result);
+  EXPECT_EQ(TextOf(**call3->result), "top(step())");
+  for (const auto& call : {call1, call2}) {
+    EXPECT_EQ(call->result->ok() ? "" : call->result->status().message(), call->result->ok() ? "" : "secret s: not found");
+  }
+  EXPECT_LE(runs_["step"], 3);
+}
+
 TEST_P(SolverTest, AJobCanSolveAgainAfterBeingCancelled) {
   CancelSource cancel;
   auto job = solver_->NewJob(std::make_shared<RecordingSink>());

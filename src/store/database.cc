@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "base/status_macros.h"
+#include "base/thread.h"
 #include "os/file.h"
 
 namespace cachalot::store {
@@ -139,7 +140,7 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const std::string& path
     database = TryOpen(path, migrations);
   }
   RETURN_IF_ERROR(database.status());
-  (*database)->checkpointer_ = std::thread([self = database->get()] { self->CheckpointLoop(); });
+  (*database)->checkpointer_ = NewThread([self = database->get()] { self->CheckpointLoop(); });
   return database;
 }
 

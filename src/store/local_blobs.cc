@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
@@ -141,7 +142,7 @@ absl::Status LocalBlobs::Publish(const std::string& temporary, const oci::Digest
   }
   ASSIGN_OR_RETURN(const std::optional<std::int64_t> known, RecordedSize(digest));
   if (known.has_value()) {  // its file has been lost or damaged
-    RETURN_IF_ERROR(DeleteRows({digest}));
+    RETURN_IF_ERROR(DeleteRows({digest}, /*even_owned=*/true).status());
     RETURN_IF_ERROR(database_->Sync());
   }
   const std::string path = PathOf(digest);
@@ -263,26 +264,32 @@ absl::StatusOr<std::vector<BlobStore::Listed>> LocalBlobs::Select(const char* sq
   return blobs;
 }
 
-absl::Status LocalBlobs::DeleteRows(const std::vector<oci::Digest>& digests) {
+absl::StatusOr<std::vector<oci::Digest>> LocalBlobs::DeleteRows(const std::vector<oci::Digest>& digests, bool even_owned) {
+  std::vector<oci::Digest> deleted;
+  if (digests.empty()) return deleted;
   RETURN_IF_ERROR(database_->WriteSetAside([&](Connection& connection) -> absl::Status {
+    deleted.clear();
     for (const oci::Digest& digest : digests) {
+      RETURN_IF_ERROR(connection.Run(even_owned ? "DELETE FROM blobs WHERE digest = ?1"
+                                                : "DELETE FROM blobs WHERE digest = ?1 AND NOT EXISTS (SELECT 1 FROM blob_owners WHERE digest = ?1)",
+                                     digest.str()));
+      if (connection.changes() == 0) continue;
       RETURN_IF_ERROR(connection.Run("DELETE FROM blob_sources WHERE digest = ?1", digest.str()));
-      RETURN_IF_ERROR(connection.Run("DELETE FROM blobs WHERE digest = ?1", digest.str()));
+      deleted.push_back(digest);
     }
     return absl::OkStatus();
   }));
   auto index = index_->Lock();
-  for (const oci::Digest& digest : digests) {
+  for (const oci::Digest& digest : deleted) {
     if (const auto found = index->find(digest.str()); found != index->end()) found->second.size = kUnknownSize;
   }
-  return absl::OkStatus();
+  return deleted;
 }
 
 absl::StatusOr<std::int64_t> LocalBlobs::Collect(std::chrono::steady_clock::time_point asked_since, const std::vector<oci::Digest>& dropped) {
   ASSIGN_OR_RETURN(const std::vector<Listed> unowned, Select(kUnowned));
   const auto spared = [&](const Entry& entry, bool at_once) { return entry.going || entry.pins > 0 || (!at_once && entry.asked_at > asked_since); };
-  std::vector<oci::Digest> going;
-  std::int64_t freed = 0;
+  std::map<oci::Digest, std::int64_t> going;
   {
     auto index = index_->Lock();
     for (const auto& [digest, size] : unowned) {
@@ -290,19 +297,24 @@ absl::StatusOr<std::int64_t> LocalBlobs::Collect(std::chrono::steady_clock::time
       const auto found = index->find(digest.str());
       if (found != index->end() && spared(found->second, at_once)) continue;
       (*index)[digest.str()].going = true;
-      going.push_back(digest);
-      freed += size;
+      going.emplace(digest, size);
     }
   }
-  absl::Status deleted;
-  if (!going.empty()) deleted = DeleteRows(going);
-  if (!going.empty() && deleted.ok()) deleted = database_->Sync();
-  for (const oci::Digest& digest : going) {
-    if (deleted.ok()) ::unlink(PathOf(digest).c_str());
-    (*index_->Lock())[digest.str()].going = false;
+  std::vector<oci::Digest> digests;
+  for (const auto& [digest, size] : going) digests.push_back(digest);
+  absl::StatusOr<std::vector<oci::Digest>> deleted = DeleteRows(digests, /*even_owned=*/false);
+  absl::Status status = deleted.status();
+  if (status.ok() && !deleted->empty()) status = database_->Sync();
+  std::int64_t freed = 0;
+  if (status.ok()) {
+    for (const oci::Digest& digest : *deleted) {
+      ::unlink(PathOf(digest).c_str());
+      freed += going.at(digest);
+    }
   }
+  for (const oci::Digest& digest : digests) (*index_->Lock())[digest.str()].going = false;
   index_->NotifyAll();
-  RETURN_IF_ERROR(deleted);
+  RETURN_IF_ERROR(status);
   ForgetQuestions(asked_since);
   return freed;
 }

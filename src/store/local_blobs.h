@@ -70,7 +70,8 @@ class LocalBlobs : public BlobStore {
   absl::StatusOr<std::vector<Listed>> Select(const char* sql);
   // What the blob's row says; nothing if there is none.
   absl::StatusOr<std::optional<std::int64_t>> RecordedSize(const oci::Digest& digest);
-  absl::Status DeleteRows(const std::vector<oci::Digest>& digests);
+  // Those whose rows were there and are gone.
+  absl::StatusOr<std::vector<oci::Digest>> DeleteRows(const std::vector<oci::Digest>& digests, bool even_owned);
   std::string PathOf(const oci::Digest& digest) const;
   absl::Status Publish(const std::string& temporary, const oci::Digest& digest, std::int64_t size);
 

@@ -177,7 +177,7 @@ absl::Status SetMeta(Connection& connection, const char* key, absl::string_view 
 }
 
 // Drops what is not known to be on disk after the sync of this number. A layer without its files can be unpacked again where its blob
-// can be had. A snapshot whose parent is dropped goes too. What names a snapshot is dropped in any case.
+// can be had. What stands on what is dropped, or names it, is dangling then.
 absl::Status DropVolatile(Connection& connection, std::int64_t synced) {
   RETURN_IF_ERROR(connection.Run("DELETE FROM blobs WHERE durable = 0 OR durable > ?1", synced));
   RETURN_IF_ERROR(connection.Run("DELETE FROM snapshot_layers WHERE sources = '' AND digest NOT IN (SELECT digest FROM blobs)"));
@@ -189,13 +189,13 @@ absl::Status DropVolatile(Connection& connection, std::int64_t synced) {
       connection.Run("DELETE FROM snapshots WHERE (state <> 2 AND (durable = 0 OR durable > ?1)) OR "
                      "(state = 2 AND id NOT IN (SELECT snapshot FROM snapshot_layers))",
                      synced));
-  do {
-    RETURN_IF_ERROR(connection.Run("DELETE FROM snapshots WHERE parent <> '' AND parent NOT IN (SELECT id FROM snapshots)"));
-  } while (connection.changes() > 0);
   return absl::OkStatus();
 }
 
 absl::Status DropDangling(Connection& connection) {
+  do {
+    RETURN_IF_ERROR(connection.Run("DELETE FROM snapshots WHERE parent <> '' AND parent NOT IN (SELECT id FROM snapshots)"));
+  } while (connection.changes() > 0);
   RETURN_IF_ERROR(connection.Run("DELETE FROM cache_results WHERE snapshot <> '' AND snapshot NOT IN (SELECT id FROM snapshots)"));
   RETURN_IF_ERROR(connection.Run("DELETE FROM blob_sources WHERE digest NOT IN (SELECT digest FROM blobs)"));
   RETURN_IF_ERROR(connection.Run("DELETE FROM snapshot_names WHERE snapshot NOT IN (SELECT id FROM snapshots)"));

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <openssl/evp.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -138,6 +139,19 @@ TEST_F(AttachTest, ContentStoresTakeWhatIsWholeAndGiveItBack) {
   EXPECT_THAT(std::string(session_->UploadBlob("local:x", wrong, **source, CancelToken()).message()), HasSubstr("unexpected digest"));
   EXPECT_FALSE(fs::exists((scratch_ / "layout/blobs/sha256/") + std::string(wrong.digest.hex())));
   EXPECT_TRUE(fs::is_empty(scratch_ / "layout/ingest"));
+}
+
+// As of a shell's <(command): what comes through it is kept for every step that asks.
+TEST_F(AttachTest, SecretsComeThroughPipes) {
+  ASSERT_EQ(::mkfifo((scratch_ / "pipe").c_str(), 0600), 0);
+  options_.secrets = {{"p", scratch_ / "pipe", ""}};
+  std::thread writer([&] { Write(scratch_ / "pipe", "word"); });
+  Attach();
+  writer.join();
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(*session_->Secret("p", CancelToken()), "word");
+  const UniqueFd stop(::eventfd(1, EFD_CLOEXEC));
+  options_.stop_fd = stop.get();
+  EXPECT_EQ(Attachables::Create(options_).status().code(), absl::StatusCode::kCancelled) << "nobody writes";
 }
 
 TEST_F(AttachTest, RefusesLargeOrMissingSecrets) {

@@ -1,7 +1,14 @@
 #include "client/attach/attachables.h"
 
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "base/guarded.h"
@@ -28,6 +35,33 @@ using session::RpcStream;
 constexpr std::size_t kMaxSecretBytes = 500 * 1024;
 constexpr std::size_t kUploadChunk = 1 << 20;
 constexpr absl::string_view kServing("\x08\x01", 2);  // grpc.health.v1.HealthCheckResponse{status: SERVING}
+
+// What a pipe holds, which can be read only once; nothing of a regular file, which is read when it is asked for. CANCELLED when `stop_fd` is
+// readable first.
+absl::StatusOr<std::optional<std::string>> ReadSecret(const std::string& path, int stop_fd) {
+  ASSIGN_OR_RETURN(const UniqueFd fd, os::Open(path, O_RDONLY | O_NONBLOCK));
+  struct stat st;
+  if (::fstat(fd.get(), &st) != 0) return ErrnoError(absl::StrCat("stat ", path));
+  if (S_ISDIR(st.st_mode)) return ErrnoError(absl::StrCat("read ", path), EISDIR);
+  if (S_ISREG(st.st_mode)) {
+    if (st.st_size > static_cast<off_t>(kMaxSecretBytes)) return absl::ResourceExhaustedError(path);
+    return std::nullopt;
+  }
+  std::string content, buffer(kMaxSecretBytes + 1, '\0');
+  while (content.size() <= kMaxSecretBytes) {
+    pollfd polled[] = {{fd.get(), POLLIN, 0}, {stop_fd, POLLIN, 0}};  // a pipe that nobody writes to yet is not ready
+    if (::poll(polled, 2, -1) < 0) {
+      if (errno != EINTR) return ErrnoError("poll");
+      continue;
+    }
+    if (polled[1].revents != 0) return absl::CancelledError("context canceled");
+    const ssize_t got = ::read(fd.get(), buffer.data(), buffer.size());
+    if (got == 0) return content;
+    if (got < 0 && errno != EAGAIN && errno != EINTR) return ErrnoError(absl::StrCat("read ", path));
+    if (got > 0) content.append(buffer, 0, static_cast<std::size_t>(got));
+  }
+  return absl::ResourceExhaustedError(path);
+}
 
 // What the sender of file trees says in the call's headers.
 session::TreeSource SourceFor(const std::string& directory, const RpcStream& stream) {
@@ -84,11 +118,12 @@ class Attached : public Attachables {
       (std::getenv(secret.id.c_str()) != nullptr ? secret.env : secret.file) = secret.id;
     }
     if (!secret.file.empty()) {
-      const auto content = os::ReadFile(secret.file, kMaxSecretBytes);
+      absl::StatusOr<std::optional<std::string>> content = ReadSecret(secret.file, options_.stop_fd);
       if (absl::IsResourceExhausted(content.status())) {
         return absl::InvalidArgumentError(absl::StrCat("secret ", secret.id, " too big. max size 500KB"));
       }
-      return Annotate(content.status(), absl::StrCat("secret ", secret.id));
+      if (!content.ok()) return Annotate(content.status(), absl::StrCat("secret ", secret.id));
+      if (content->has_value()) piped_secrets_[secret.id] = **std::move(content);
     }
     return absl::OkStatus();
   }
@@ -127,7 +162,9 @@ class Attached : public Attachables {
     if (secret == options_.secrets.end()) {
       return absl::NotFoundError("not found");
     }
-    if (!secret->env.empty()) {
+    if (const auto piped = piped_secrets_.find(id); piped != piped_secrets_.end()) {
+      *data = piped->second;
+    } else if (!secret->env.empty()) {
       const char* value = std::getenv(secret->env.c_str());
       *data = value == nullptr ? "" : value;
     } else {
@@ -164,6 +201,7 @@ class Attached : public Attachables {
   }
 
   AttachOptions options_;
+  std::map<std::string, std::string> piped_secrets_;  // by id
   const std::string id_ = RandomId();
   std::unique_ptr<SshAgents> ssh_;
   std::unique_ptr<Auth> auth_;

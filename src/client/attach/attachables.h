@@ -57,6 +57,7 @@ struct AttachOptions {
   std::vector<SecretSource> secrets;
   std::vector<SshAgent> ssh_agents;
   std::vector<Output> outputs;
+  int stop_fd = -1;                                   // readable when the user no longer waits for a secret that comes through a pipe
   std::map<std::string, std::string> content_stores;  // what the daemon calls one -> the directory of an image layout
   std::string docker_config_directory;                // empty: $DOCKER_CONFIG or ~/.docker
 };

@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "base/thread.h"
 #include "client/progress/displays.h"
 
 namespace cachalot::client::progress {
@@ -67,7 +68,7 @@ std::unique_ptr<Display> NewDisplay(Mode mode, Output* output, Clock* clock, Opt
 }
 
 LiveDisplay::LiveDisplay(std::unique_ptr<Display> display, absl::Duration interval) : interval_(interval), display_(std::move(display)) {
-  refresher_ = std::thread([this] { RefreshUntilFinished(); });
+  refresher_ = NewThread([this] { RefreshUntilFinished(); });
 }
 
 LiveDisplay::~LiveDisplay() { Finish(); }

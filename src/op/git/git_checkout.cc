@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include <set>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -107,6 +108,19 @@ absl::Status UseCommitTime(const std::string& directory, GitRepository& reposito
   return SetTimes(root.get(), {static_cast<time_t>(seconds), 0}, 0);
 }
 
+// Git remembers in the repository where a submodule came from, and asks there again even if the commit names another place.
+absl::Status ForgetSubmodules(const std::string& git_dir, const Git& git) {
+  RETURN_IF_ERROR(os::RemoveTree(git_dir + "/modules"));
+  const Git repository = git.In(git_dir, "");
+  const absl::StatusOr<std::string> known = repository.Run({"config", "--local", "--null", "--name-only", "--get-regexp", "^submodule\\."});
+  if (!known.ok()) return absl::OkStatus();  // there are none
+  std::set<absl::string_view> sections;
+  for (const absl::string_view name : absl::StrSplit(*known, '\0', absl::SkipEmpty())) sections.insert(name.substr(0, name.rfind('.')));
+  for (const absl::string_view section : sections)
+    RETURN_IF_ERROR(repository.Run({"config", "--local", "--remove-section", std::string(section)}).status());
+  return absl::OkStatus();
+}
+
 absl::Status Populate(const GitIdentifier& id, const GitTarget& target, GitRepository& repository, const std::string& directory, const Git& git) {
   const bool own_repository = id.keep_git_dir && id.subdir.empty();
   // A name that no checkout uses, as it is not there yet.
@@ -121,6 +135,7 @@ absl::Status Populate(const GitIdentifier& id, const GitTarget& target, GitRepos
                              absl::StrCat("failed to checkout remote ", id.Redacted())));
   }
   if (!id.skip_submodules) {
+    if (!own_repository) RETURN_IF_ERROR(ForgetSubmodules(git_dir, git));
     RETURN_IF_ERROR(Annotate(git.In(git_dir, work_tree).Run({"submodule", "update", "--init", "--recursive", "--depth=1"}).status(),
                              absl::StrCat("failed to update submodules for ", id.Redacted())));
   }

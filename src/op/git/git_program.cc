@@ -99,7 +99,7 @@ absl::Status GitAccess::AddSecrets(const GitIdentifier& id, const Environment& e
   for (const Candidate& candidate : candidates) {
     const absl::StatusOr<std::string> secret = (*session)->Secret(candidate.name, cancel);
     if (absl::IsNotFound(secret.status())) continue;
-    RETURN_IF_ERROR(secret.status());
+    RETURN_IF_ERROR(OfTheClient(secret.status()));
     const std::string value = candidate.token ? absl::StrCat("basic ", absl::Base64Escape(absl::StrCat("x-access-token:", *secret))) : *secret;
     // In the environment, not on the command line: everybody on this machine can read that.
     environment_.push_back("GIT_CONFIG_COUNT=1");
@@ -123,8 +123,10 @@ absl::Status GitAccess::AddSsh(const GitIdentifier& id, const Environment& envir
   if (id.ssh_id.empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(const session::SessionPtr session, SessionFor(environment, "", cancel));
   const absl::Status known = session->CheckSshAgent(id.ssh_id, cancel);
-  if (absl::IsUnimplemented(known)) return absl::FailedPreconditionError(absl::StrCat("no SSH key \"", id.ssh_id, "\" forwarded from the client"));
-  RETURN_IF_ERROR(known);
+  if (absl::IsUnimplemented(known)) {
+    return OfTheClient(absl::FailedPreconditionError(absl::StrCat("no SSH key \"", id.ssh_id, "\" forwarded from the client")));
+  }
+  RETURN_IF_ERROR(OfTheClient(known));
   ASSIGN_OR_RETURN(socket_, session->ForwardSsh(id.ssh_id, ::geteuid(), ::getegid(), 0700));
   environment_.push_back(absl::StrCat("SSH_AUTH_SOCK=", socket_->path()));
   return absl::OkStatus();

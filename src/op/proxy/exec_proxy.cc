@@ -22,6 +22,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "base/status_macros.h"
+#include "base/thread.h"
 #include "codec/sha256.h"
 #include "os/network_namespace.h"
 
@@ -236,7 +237,7 @@ absl::StatusOr<std::unique_ptr<ExecProxy>> ExecProxy::Start(Options options) {
   RETURN_IF_ERROR(os::RunInNetworkNamespace(proxy->options_.listen_namespace, [&] { return proxy->Listen(); }));
   proxy->wake_ = UniqueFd(::eventfd(0, EFD_CLOEXEC));
   if (!proxy->wake_.valid()) return ErrnoError("eventfd");
-  proxy->acceptor_ = std::thread([self = proxy.get()] { self->AcceptLoop(); });
+  proxy->acceptor_ = NewThread([self = proxy.get()] { self->AcceptLoop(); });
   return proxy;
 }
 

@@ -10,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "base/thread.h"
 
 namespace cachalot::session {
 namespace {
@@ -392,7 +393,7 @@ absl::Status RpcConnection::Run(ByteStream& bytes) {
     }
     bytes_ = &bytes;
   }
-  std::thread writer([&] { WriteLoop(bytes); });
+  std::thread writer = NewThread([&] { WriteLoop(bytes); });
   ReadLoop(bytes);
   {
     std::unique_lock<std::mutex> lock(mutex_);

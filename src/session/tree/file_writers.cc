@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "base/status_macros.h"
+#include "base/thread.h"
 #include "os/file.h"
 #include "session/tree/path_order.h"
 
@@ -58,7 +59,7 @@ absl::Status FileWriters::Write(const std::shared_ptr<NewFile>& file, absl::stri
   Shard& shard = *shards_[absl::HashOf(ParentOf(file->stat.path())) % shards_.size()];
   std::unique_lock<std::mutex> lock(shard.mutex);
   if (!shard.thread.joinable()) {
-    shard.thread = std::thread([this, &shard] { Loop(shard); });
+    shard.thread = NewThread([this, &shard] { Loop(shard); });
   }
   shard.changed.wait(lock, [&] { return shard.queued_bytes < kMaxQueuedBytes || !shard.status.ok(); });
   RETURN_IF_ERROR(shard.status);
@@ -135,7 +136,7 @@ absl::Status FileWriters::Apply(const Piece& piece, Parent& parent) {
     }
   }
   file.written += static_cast<std::int64_t>(piece.data.size());
-  if (file.written > file.stat.size() + kMaxGrowth) {
+  if (file.written - kMaxGrowth > file.stat.size()) {
     return absl::ResourceExhaustedError(absl::StrCat(path, " is sent with more than its ", file.stat.size(), " bytes"));
   }
   RETURN_IF_ERROR(os::WriteAll(file.fd.get(), piece.data, path));

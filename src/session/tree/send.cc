@@ -16,6 +16,7 @@
 #include "base/path.h"
 #include "base/status.h"
 #include "base/status_macros.h"
+#include "base/thread.h"
 #include "base/worker_pool.h"
 #include "fsutil/wire.pb.h"
 #include "os/quiet_open.h"
@@ -44,7 +45,7 @@ class Sender {
       roots_.push_back(std::move(root));
     }
     absl::Status walked;
-    std::thread walker([&] {
+    std::thread walker = NewThread([&] {
       walked = Walk();
       if (!walked.ok()) {
         SendError(walked);
