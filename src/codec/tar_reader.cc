@@ -240,12 +240,12 @@ absl::StatusOr<bool> TarReader::Next(TarEntry* entry) {
       case 'V': RETURN_IF_ERROR(ReadSpecial(size, "global header").status()); break;
       case 'L': {
         ASSIGN_OR_RETURN(const std::string name, ReadSpecial(size, "long name"));
-        pending.path = name.substr(0, name.find('\0'));
+        pending.path = name.c_str();
         break;
       }
       case 'K': {
         ASSIGN_OR_RETURN(const std::string name, ReadSpecial(size, "long link name"));
-        pending.link = name.substr(0, name.find('\0'));
+        pending.link = name.c_str();
         break;
       }
       default: RETURN_IF_ERROR(ParseEntry(block, pending, entry)); return true;

@@ -111,7 +111,7 @@ absl::Status UseCommitTime(const std::string& directory, GitRepository& reposito
 // Git remembers in the repository where a submodule came from, and asks there again even if the commit names another place.
 absl::Status ForgetSubmodules(const std::string& git_dir, const Git& git) {
   RETURN_IF_ERROR(os::RemoveTree(git_dir + "/modules"));
-  const Git repository = git.In(git_dir, "");
+  const Git repository = git.In(git_dir).Quiet();
   const absl::StatusOr<std::string> known = repository.Run({"config", "--local", "--null", "--name-only", "--get-regexp", "^submodule\\."});
   if (!known.ok()) return absl::OkStatus();  // there are none
   std::set<absl::string_view> sections;

@@ -173,10 +173,12 @@ absl::StatusOr<std::string> Git::Line(std::vector<std::string> arguments) const 
   return std::string(absl::StripAsciiWhitespace(text));
 }
 
-bool Git::Succeeds(std::vector<std::string> arguments) const {
+Git Git::Quiet() const {
   Git quiet = *this;
   quiet.progress_ = nullptr;
-  return quiet.Run(std::move(arguments)).ok();
+  return quiet;
 }
+
+bool Git::Succeeds(std::vector<std::string> arguments) const { return Quiet().Run(std::move(arguments)).ok(); }
 
 }  // namespace cachalot::op

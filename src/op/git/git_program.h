@@ -44,6 +44,8 @@ class Git {
       : access_(std::move(access)), progress_(std::move(progress)), cancel_(std::move(cancel)) {}
   // The same for a repository, and perhaps a work tree.
   Git In(std::string git_dir, std::string work_tree = "") const;
+  // The same that shows nothing.
+  Git Quiet() const;
 
   // What `git <arguments>` prints. Errors read "git stderr:\n<text>: exit status <n>". A server that cannot do shallow fetches, or
   // fetch a commit by its id, is asked again without.

@@ -97,27 +97,38 @@ class Registry(Web):
 
 
 class Git:
-    """A bare repository with one working copy, served by git's own daemon."""
+    """Bare repositories of one folder, served by git's own daemon."""
 
-    def __init__(self, work):
-        self.bare, self.copy = os.path.join(work, "repository.git"), os.path.join(work, "copy")
+    def __init__(self, work, names):
+        self.port = free_port()
+        self.repositories = [Repository(work, name, f"git://127.0.0.1:{self.port}/{name}.git") for name in names]
+        self.daemon = subprocess.Popen(["git", "daemon", "--export-all", "--base-path=" + work, "--listen=127.0.0.1", f"--port={self.port}", "--reuseaddr"],
+                                       stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 30
+        url = self.repositories[0].url
+        while subprocess.run(["git", "ls-remote", url], capture_output=True).returncode != 0 and time.monotonic() < deadline:
+            pass
+
+    def close(self):
+        self.daemon.terminate()
+        self.daemon.wait()
+
+
+class Repository:
+    """A bare repository with one working copy."""
+
+    def __init__(self, work, name, url):
+        self.bare, self.copy, self.url = os.path.join(work, name + ".git"), os.path.join(work, name), url
         subprocess.run(["git", "init", "-q", "--bare", "-b", "main", self.bare], check=True)
         subprocess.run(["git", "-C", self.bare, "config", "receive.denyDeleteCurrent", "ignore"], check=True)
         subprocess.run(["git", "clone", "-q", self.bare, self.copy], check=True, stderr=subprocess.DEVNULL)
-        self.port = free_port()
-        self.daemon = subprocess.Popen(["git", "daemon", "--export-all", "--base-path=" + work, "--listen=127.0.0.1", f"--port={self.port}", "--reuseaddr"],
-                                       stderr=subprocess.DEVNULL)
-        self.url = f"git://127.0.0.1:{self.port}/repository.git"
-        deadline = time.monotonic() + 30
-        while subprocess.run(["git", "ls-remote", self.url], capture_output=True).returncode != 0 and time.monotonic() < deadline:
-            pass
 
     def run(self, *arguments):
         identity = ["-c", "user.name=model", "-c", "user.email=model@example.com"]
         return subprocess.run(["git", *identity, "-C", self.copy, *arguments], check=True, capture_output=True, text=True).stdout.strip()
 
-    def commit(self, files):
-        """A commit of exactly these files, after the present one; returns its name."""
+    def commit(self, files, submodules=()):
+        """A commit of exactly these files and (path, commit) pairs, after the present one; returns its name."""
         for name in os.listdir(self.copy):
             if name != ".git":
                 subprocess.run(["rm", "-rf", os.path.join(self.copy, name)], check=True)
@@ -127,6 +138,8 @@ class Git:
             with open(path, "wb") as file:
                 file.write(content)
         self.run("add", "-A")
+        for path, commit in submodules:
+            self.run("update-index", "--add", "--cacheinfo", f"160000,{commit},{path}")
         self.run("commit", "-q", "--allow-empty", "-m", "change")
         return self.run("rev-parse", "HEAD")
 
@@ -135,10 +148,6 @@ class Git:
 
     def delete(self, ref):
         self.run("push", "-q", "origin", f":{ref}")
-
-    def close(self):
-        self.daemon.terminate()
-        self.daemon.wait()
 
 
 def free_port():

@@ -112,7 +112,8 @@ class Repositories(Model):
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
-        self.git, self.commits = Git(self.work), []
+        self.server, self.commits = Git(self.work, ["repository", "library0", "library1"]), []
+        self.git, self.libraries = self.server.repositories[0], self.server.repositories[1:]
         self.commit()
         self.refs = {}
         for ref in self.REFS:
@@ -120,7 +121,15 @@ class Repositories(Model):
 
     def commit(self):
         files = {f"{directory}f{number}": self.rng.randbytes(30) for directory in ("", "sub/", "sub/deep/") for number in range(self.rng.randint(1, 3))}
-        self.commits.append((self.git.commit(files), files))
+        submodules = []
+        if self.rng.random() < 0.7:
+            library, content = self.rng.choice(self.libraries), self.rng.randbytes(30)
+            head = library.commit({"g": content})
+            library.point("refs/heads/main", head)
+            submodules.append(("sm", head))
+            files[".gitmodules"] = f'[submodule "sm"]\n\tpath = sm\n\turl = {library.url}\n'.encode()
+        commit = self.git.commit(files, submodules)
+        self.commits.append((commit, files | {"sm/g": content} if submodules else files))
 
     def move(self, ref):
         self.refs[ref] = self.rng.choice(self.commits[-3:])
@@ -141,6 +150,8 @@ class Repositories(Model):
         ref, directory = self.rng.choice(list(self.REFS)), self.rng.choice(["", "sub", "sub/deep"])
         line = f"ADD {self.git.url}#{self.REFS[ref]}{':' + directory if directory else ''} /out"
         build, got = self.run(["FROM scratch", line])
+        if got is not None:
+            got.pop(b"out/sm/.git", None)  # names a folder of the engine's
         if ref not in self.refs:
             if build.code == 0:
                 raise Wrong(f"{ref} is gone, but was built: {build.log}")
@@ -150,7 +161,7 @@ class Repositories(Model):
         self.check(build, got, {"out/" + name[len(prefix):]: data for name, data in files.items() if name.startswith(prefix)}, {line: (commit, directory)})
 
     def close(self):
-        self.git.close()
+        self.server.close()
 
 
 class Images(Model):
