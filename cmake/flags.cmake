@@ -1,6 +1,6 @@
 # Warnings, sanitizers, the fast linker and the compiler cache.
-# GCC 12 is wrong about strings and optionals that it inlines at -O2 (its bugs 105329, 105651 and 105562): four warnings are off.
-add_compile_options(-Wall -Wextra -Wno-restrict -Wno-maybe-uninitialized -Wno-stringop-overflow -Wno-stringop-overread -Wno-unused-parameter -Wnon-virtual-dtor -Woverloaded-virtual -fno-omit-frame-pointer)
+# GCC 12 is wrong about strings and optionals that it inlines at -O2 (its bugs 105651 and 105562): two warnings are off.
+add_compile_options(-Wall -Wextra -Wno-restrict -Wno-maybe-uninitialized -Wno-unused-parameter -Wnon-virtual-dtor -Woverloaded-virtual -fno-omit-frame-pointer)
 option(CACHALOT_WERROR "Warnings are errors, as in tools/check" OFF)
 if(CACHALOT_WERROR)
   add_compile_options(-Werror)
