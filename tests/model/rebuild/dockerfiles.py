@@ -82,13 +82,16 @@ class Plan:
         return {path: tree[path] for path in kept}
 
     def is_ignored(self, path):
-        parts = path.split("/")
-        above = ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
-        ignored = False
-        for pattern in self.ignored:
-            exception = pattern.startswith("!")
-            if any(matches(pattern.lstrip("!"), place) for place in above):
-                ignored = not exception
+        """As moby's patternmatcher has it: what matched above matches below; an exception counts only where something is ignored."""
+        parts, above = path.split("/"), [False] * len(self.ignored)
+        for count in range(1, len(parts) + 1):
+            place, ignored, here = "/".join(parts[:count]), False, []
+            for pattern, matched_above in zip(self.ignored, above):
+                exception = pattern.startswith("!")
+                here.append(matched_above or (exception == ignored and matches(pattern.lstrip("!"), place)))
+                if here[-1]:
+                    ignored = not exception
+            above = here
         return ignored
 
     def expect(self, tree):
