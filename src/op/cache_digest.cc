@@ -206,9 +206,12 @@ void PutPlatform(Json& json, const oci::Platform& platform) {
 
 std::string FileOpDigest(const llb::FileOp& op, int input_count) {
   Json json = {{"Type", "buildkit.file.v0"}, {"Actions", Json::array()}};
+  std::map<int, bool> enough;  // by input
   for (const llb::FileAction& action : op.actions) {
     const int source = action.secondary_input;
-    const bool name_only = source != -1 && source < input_count && NamesAreEnough(op, source);
+    const bool from_input = source != -1 && source < input_count;
+    if (from_input && !enough.contains(source)) enough[source] = NamesAreEnough(op, source);
+    const bool name_only = from_input && enough[source];
     const Json action_json = std::visit([&](const auto& a) { return ActionJson(a, name_only); }, action.action);
     json["Actions"].push_back(absl::Base64Escape(oci::DumpGo(action_json)));
   }

@@ -140,9 +140,7 @@ absl::Status LocalSnapshots::ForgetBlob(const RecordPtr& record, const oci::Dige
     record->SetLayer(std::move(layer));
     // Who wants this snapshot, or one that stands on it, looks again whether it is lost.
     for (const auto& [id, above] : table->records) {
-      const Record* below = above.get();
-      while (below != nullptr && below != record.get()) below = below->parent.get();
-      if (below != nullptr) above->seen = false;
+      if (above->StandsOn(*record)) above->seen = false;
     }
   }
   return Write([&](store::Connection& connection) -> absl::Status {

@@ -124,6 +124,12 @@ bool Record::Idle() const {
   return persisted && state != State::kActive && !used_changed && !removed && children == 0 && reference.expired() && tree.expired();
 }
 
+bool Record::StandsOn(const Record& other) const {
+  const Record* record = this;
+  while (record != nullptr && record != &other) record = record->parent.get();
+  return record != nullptr;
+}
+
 RecordPtr RecordTable::OfChain(const std::string& chain) const {
   const auto found = chains.find(chain);
   return found == chains.end() ? nullptr : records.at(found->second);

@@ -63,6 +63,8 @@ struct Record {
   const KnownLayer& layer() const;
   // Whether its row will do: nobody uses it and nothing in memory stands on it.
   bool Idle() const;
+  // Whether it is `other`, or has that below it.
+  bool StandsOn(const Record& other) const;
   void SetLayer(KnownLayer layer) { layer_ = std::make_shared<const KnownLayer>(std::move(layer)); }
 
  private:

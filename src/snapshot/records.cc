@@ -57,9 +57,7 @@ absl::Status LocalSnapshots::DropLost(const RecordPtr& lost) {
       {
         auto table = table_.Lock();
         for (const auto& [id, record] : table->records) {
-          const Record* below = record.get();
-          while (below != nullptr && below != lost.get()) below = below->parent.get();
-          if (below != nullptr && record->children == 0 && record->reference.expired()) candidates.push_back({record, UsageOf(*record)});
+          if (record->StandsOn(*lost) && record->children == 0 && record->reference.expired()) candidates.push_back({record, UsageOf(*record)});
         }
       }
       std::vector<oci::Digest> dropped;

@@ -303,7 +303,8 @@ TEST_P(SolverTest, WhatOnlyTheLeadersClientLacksFailsOnlyTheLeader) {
   ASSERT_TRUE(call1->result && call2->result && call3->result);
   EXPECT_EQ(TextOf(**call3->result), "top(step())");
   for (const auto& call : {call1, call2}) {
-    EXPECT_EQ(call->result->ok() ? "" : call->result->status().message(), call->result->ok() ? "" : "secret s: not found");
+    if (call->result->ok()) continue;  // served by the third's run, which came first
+    EXPECT_EQ(call->result->status().message(), "secret s: not found");
   }
   EXPECT_LE(runs_["step"], 3);
 }
