@@ -191,11 +191,11 @@ class Images(Model):
 
 
 class CacheMounts(Model):
-    """RUN with a cache mount that counts the steps; two of them by different names."""
+    """RUN with a cache mount that counts the steps; two of them by different names, which are no part of the step's key (BuildKit's rule)."""
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
-        self.lists, self.number = {"a": [], "b": []}, 0
+        self.lists, self.texts, self.number = {"a": [], "b": []}, {}, 0
 
     def change(self):
         pass
@@ -205,19 +205,18 @@ class CacheMounts(Model):
         name = self.rng.choice(list(self.lists))
         if self.number == 0 or self.rng.random() < 0.7:
             self.number += 1
-        line = f"RUN --mount=type=cache,id={name},target=/c echo {self.number} >> /c/list && cp /c/list /list"
-        new = (line, None) not in self.known
-        if new:
+        lines = {name: f"RUN --mount=type=cache,id={name},target=/c echo {self.number} >> /c/list && cp /c/list /list" for name in self.lists}
+        if self.number not in self.texts:
             self.lists[name].append(self.number)
-            self.texts = getattr(self, "texts", {})
-            self.texts[line] = "".join(f"{number}\n" for number in self.lists[name]).encode()
-        build, got = self.run(["FROM scratch AS based", "COPY --from=base / /", "ENV PATH=/bin", "FROM based AS made", line, "FROM scratch",
+            self.texts[self.number] = "".join(f"{number}\n" for number in self.lists[name]).encode()
+        build, got = self.run(["FROM scratch AS based", "COPY --from=base / /", "ENV PATH=/bin", "FROM based AS made", lines[name], "FROM scratch",
                                "COPY --from=made /list /list"], "--build-context", "base=" + busybox_root(self.work))
-        self.check(build, got, {"list": self.texts[line]}, {line: None})
+        self.check(build, got, {"list": self.texts[self.number]}, {lines[name]: self.number})
+        self.known.update((line, self.number) for line in lines.values())
 
     def pruned(self):
         super().pruned()
-        self.lists = {"a": [], "b": []}
+        self.lists, self.texts = {"a": [], "b": []}, {}
 
 
 class OtherCaches(Model):
