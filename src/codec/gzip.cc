@@ -25,12 +25,16 @@ namespace {
 // depend on how many there are. Members of this size are within 0.2% of one member for all.
 constexpr std::size_t kMemberInput = 1024 * 1024;
 
-// The default is no larger than level 6 of zlib and of Go, which other builders have: libdeflate's level 5 is smaller on programs but up to 2%
-// larger on text, its level 7 is no larger on anything. So a member of which some pieces, compressed in haste, shrink to less than a
-// third gets level 7.
-constexpr int kDefaultLevel = 5, kTextLevel = 7, kHastyLevel = 1;
+// The default is no larger than level 6 of zlib and of Go, which other builders have. On programs libdeflate's level 4 is that already, on
+// text only its level 7 is. What a member is made of shows in how far some pieces of it shrink, compressed in haste.
+constexpr int kHastyLevel = 1;
 constexpr std::size_t kPieces = 4, kPieceSize = 16 * 1024;
-constexpr std::size_t kTextRatio = 3;
+
+int DefaultLevel(std::size_t input, std::size_t hasty_output) {
+  if (input * 10 > hasty_output * 28) return 7;
+  if (input * 10 > hasty_output * 22) return 5;
+  return 4;
+}
 
 class GzipReader : public Source {
  public:
@@ -160,7 +164,7 @@ class GzipWriter : public Compressor {
     const std::size_t stride = member->input.size() / kPieces;
     for (std::size_t i = 0; i < kPieces; ++i) pieces.append(member->input, i * stride, std::min(stride, kPieceSize));
     RETURN_IF_ERROR(DeflateAt(kHastyLevel, pieces, member));
-    return DeflateAt(member->output_size * kTextRatio < pieces.size() ? kTextLevel : kDefaultLevel, member->input, member);
+    return DeflateAt(DefaultLevel(pieces.size(), member->output_size), member->input, member);
   }
 
   // The output becomes the member's.
