@@ -201,9 +201,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("programs")
     parser.add_argument("--mode", choices=["embedded", "daemon"], default="daemon")
-    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--rounds", type=int, default=os.environ.get("CACHALOT_MODEL_ROUNDS"))
     parser.add_argument("--seconds", type=float, default=10**9)
-    parser.add_argument("--seed", type=int)
+    parser.add_argument("--seed", type=int, default=os.environ.get("CACHALOT_SEED"))
     options = parser.parse_args()
     if os.geteuid() != 0:
         print("skipped: needs root")
