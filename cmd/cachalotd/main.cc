@@ -1,5 +1,6 @@
 // cachalotd: the build daemon. Speaks BuildKit's API; takes buildkitd's flags and configuration.
 #include <google/protobuf/stubs/logging.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <iostream>
@@ -29,6 +30,7 @@ void SetUpLog(const daemon::Settings& settings) {
 }
 
 absl::Status Run(const daemon::Settings& settings, daemon::StopSignal& stop) {
+  if (::geteuid() != 0) return absl::PermissionDeniedError("cachalotd needs root");
   RETURN_IF_ERROR(os::EnterPrivateMountNamespace());
   ASSIGN_OR_RETURN(const auto engine, build::Engine::Open(settings.engine));
   ASSIGN_OR_RETURN(const auto server, daemon::Server::Start(settings.server, *engine));

@@ -1,10 +1,10 @@
 #include "client/build_context.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <filesystem>
-#include <fstream>
 #include <memory>
 #include <system_error>
 #include <utility>
@@ -19,6 +19,7 @@
 #include "client/image_layout.h"
 #include "oci/digest.h"
 #include "oci/reference.h"
+#include "os/file.h"
 
 namespace cachalot::client {
 
@@ -69,7 +70,9 @@ absl::StatusOr<std::string> ReadDockerfile(int fd, std::string beginning) {
 // Offers a Dockerfile that came over stdin as a directory.
 absl::Status OfferDockerfile(const std::string& text, BuildContext& context) {
   ASSIGN_OR_RETURN(TemporaryDirectory directory, TemporaryDirectory::Create());
-  std::ofstream(directory.path() + "/Dockerfile", std::ios::binary) << text;
+  const std::string path = directory.path() + "/Dockerfile";
+  ASSIGN_OR_RETURN(const UniqueFd file, os::Open(path, O_WRONLY | O_CREAT | O_EXCL, 0600));
+  RETURN_IF_ERROR(os::WriteAll(file.get(), text, path));
   context.directories["dockerfile"] = directory.path();
   context.attrs["filename"] = "Dockerfile";
   context.temporary.push_back(std::move(directory));

@@ -1,7 +1,6 @@
 #include "client/call.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <utility>
 #include <vector>
 
@@ -14,13 +13,13 @@
 #include "buildkit/gateway.grpc.pb.h"
 #include "client/build_options.h"
 #include "client/build_report.h"
+#include "oci/go_json.h"
 
 namespace cachalot::client {
 namespace {
 
 namespace control = moby::buildkit::v1;
 namespace gateway = moby::buildkit::v1::frontend;
-using Json = nlohmann::json;
 using Answer = std::map<std::string, std::string>;
 
 constexpr char kBuildIdHeader[] = "buildkit-controlapi-buildid";
@@ -76,38 +75,45 @@ class Frontend {
 };
 
 // The place of an error of a check, in its document.
-std::string ErrorText(const Json& document) {
-  const Json error = document.value("buildError", Json::object());
-  const Json location = error.value("location", Json::object());
-  std::string text = error.value("message", "");
-  const Json sources = document.value("sources", Json::array());
-  const std::size_t index = location.value("sourceIndex", std::size_t{0});
-  if (!location.contains("ranges") || index >= sources.size()) return text;
+std::string ErrorText(const oci::Json& document) {
+  absl::Status ignored;  // what cannot be read of the place is left out
+  const auto member = [](const oci::Json& object, const char* name) {
+    return object.is_object() && object.contains(name) ? object[name] : oci::Json(nullptr);
+  };
+  const oci::Json error = member(document, "buildError"), location = member(error, "location"), sources = member(document, "sources");
+  const std::string text = oci::ObjectReader(error, "buildError", ignored).String("message");
+  oci::ObjectReader place(location, "location", ignored);
+  const std::int64_t index = place.Int("sourceIndex");
+  if (!sources.is_array() || index < 0 || index >= static_cast<std::int64_t>(sources.size())) return text;
   errdefs::Source source;
-  source.mutable_info()->set_filename(sources[index].value("filename", ""));
-  absl::Base64Unescape(sources[index].value("data", ""), source.mutable_info()->mutable_data());
-  for (const Json& range : location["ranges"]) {
+  oci::ObjectReader file(sources[static_cast<std::size_t>(index)], "source", ignored);
+  source.mutable_info()->set_filename(file.String("filename"));
+  absl::Base64Unescape(file.String("data"), source.mutable_info()->mutable_data());
+  place.Each("ranges", [&](const oci::Json& range, const std::string& where) {
+    const oci::Json start = member(range, "start"), end = member(range, "end");
     pb::Range* added = source.add_ranges();
-    added->mutable_start()->set_line(range.value("start", Json::object()).value("line", 0));
-    added->mutable_end()->set_line(range.value("end", Json::object()).value("line", 0));
-  }
-  return absl::StrCat(text, "\n", FormatSource(source));
+    added->mutable_start()->set_line(static_cast<std::int32_t>(oci::ObjectReader(start, where, ignored).Int("line")));
+    added->mutable_end()->set_line(static_cast<std::int32_t>(oci::ObjectReader(end, where, ignored).Int("line")));
+  });
+  return source.ranges().empty() ? text : absl::StrCat(text, "\n", FormatSource(source));
 }
 
 absl::Status PrintCheck(const Answer& answer, std::ostream& out) {
-  const Json document = Json::parse(ValueOf(answer, "result.json"), nullptr, /*allow_exceptions=*/false);
-  if (!document.is_object()) return absl::DataLossError("the frontend's answer to --check is no JSON object");
-  const Json warnings = document.value("warnings", Json());
-  const bool failed = document.contains("buildError") && document["buildError"].is_object();
-  if (!warnings.empty()) {
-    out << "Check complete, " << (warnings.size() == 1 ? "1 warning has" : absl::StrCat(warnings.size(), " warnings have")) << " been found!\n";
-  }
+  ASSIGN_OR_RETURN(const oci::Json document, oci::ParseJson(ValueOf(answer, "result.json"), "the frontend's answer to --check"));
+  absl::Status status;
+  oci::ObjectReader reader(document, "the frontend's answer to --check", status);
+  std::size_t warnings = 0;
+  reader.Each("warnings", [&](const oci::Json&, const std::string&) { ++warnings; });
+  const oci::Json* const error = reader.Find("buildError");
+  RETURN_IF_ERROR(status);
+  const bool failed = error != nullptr && error->is_object();
+  if (warnings > 0) out << "Check complete, " << (warnings == 1 ? "1 warning has" : absl::StrCat(warnings, " warnings have")) << " been found!\n";
   out << ValueOf(answer, "result.txt");
   if (failed) {
-    if (!warnings.empty()) out << "\n";
+    if (warnings > 0) out << "\n";
     return absl::InvalidArgumentError(ErrorText(document));
   }
-  if (warnings.empty()) out << "Check complete, no warnings found.\n";
+  if (warnings == 0) out << "Check complete, no warnings found.\n";
   return absl::OkStatus();
 }
 

@@ -3,6 +3,7 @@
 #include <limits>
 #include <optional>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -99,6 +100,8 @@ absl::StatusOr<std::map<std::string, std::string>> ParsePax(absl::string_view bo
     const std::size_t equals = record.find('=');
     if (equals == 0 || equals == absl::string_view::npos) return Malformed("invalid PAX record");
     const absl::string_view key = record.substr(0, equals), value = record.substr(equals + 1);
+    const bool is_text = key == "path" || key == "linkpath" || key == "uname" || key == "gname" || key == "GNU.sparse.name";
+    if (absl::StrContains(is_text ? record : key, '\0')) return Malformed(absl::StrCat("null byte in PAX record ", absl::CEscape(key)));
     if (key == "GNU.sparse.offset" || key == "GNU.sparse.numbytes") {  // format 0.0 repeats the keys
       ASSIGN_OR_RETURN(const std::int64_t number, ParseDecimal(value, key));
       sparse_map->push_back(number);

@@ -134,6 +134,21 @@ TEST(TarTest, DamageIsReported) {
   EXPECT_TRUE(Read("")->empty());
 }
 
+TEST(TarTest, NamesHoldNoNullBytes) {
+  Item item = File(std::string(200, 'n') + "/" + std::string(200, 'n'), "");
+  item.entry.type = TarType::kSymlink;
+  item.entry.link = std::string(200, 'l');
+  const std::string good = Write({item});
+  ASSERT_TRUE(Read(good).ok());
+  for (const char* key : {" path=", " linkpath="}) {
+    std::string bad = good;
+    const std::size_t record = bad.find(key);
+    ASSERT_NE(record, std::string::npos);
+    bad[record + 20] = '\0';
+    EXPECT_FALSE(Read(bad).ok()) << key;
+  }
+}
+
 // GNU tar makes the forms that our writer does not.
 TEST(TarTest, ReadsWhatGnuTarWrites) {
   if (std::system("tar --version >/dev/null 2>&1") != 0) GTEST_SKIP() << "no tar program";

@@ -33,6 +33,7 @@ std::optional<int> RealTimeSignal(absl::string_view name) {
 }  // namespace
 
 absl::StatusOr<build::ContainerRequest> DecodeContainer(const gateway::NewContainerRequest& message) {
+  RETURN_IF_ERROR(llb::CheckTexts(message));
   build::ContainerRequest request;
   request.id = message.containerid();
   for (const pb::Mount& mount : message.mounts()) {
@@ -50,6 +51,7 @@ absl::StatusOr<build::ContainerRequest> DecodeContainer(const gateway::NewContai
 }
 
 absl::StatusOr<build::ProcessRequest> DecodeProcess(const gateway::InitMessage& message) {
+  RETURN_IF_ERROR(llb::CheckTexts(message));
   if (message.meta().args().empty()) return absl::InvalidArgumentError("a process needs arguments");
   if (!pb::SecurityMode_IsValid(message.security())) return absl::InvalidArgumentError(absl::StrCat("invalid security mode ", message.security()));
   build::ProcessRequest request;

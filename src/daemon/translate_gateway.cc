@@ -10,6 +10,7 @@
 #include "daemon/translate_solve.h"
 #include "llb/caps.h"
 #include "llb/definition.h"
+#include "llb/wire.h"
 
 namespace cachalot::daemon {
 
@@ -119,6 +120,7 @@ void EncodeChain(const llb::AttestationChain& chain, gateway::AttestationChain* 
 }  // namespace
 
 absl::StatusOr<llb::SolveRequest> DecodeGatewaySolve(const gateway::SolveRequest& message) {
+  RETURN_IF_ERROR(llb::CheckTexts(message));
   llb::SolveRequest request;
   if (message.has_definition()) {
     request.definition = message.definition().SerializeAsString();

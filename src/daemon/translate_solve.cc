@@ -14,6 +14,7 @@
 #include "daemon/translate_policy.h"
 #include "daemon/version.h"
 #include "dockerfile/frontend.h"
+#include "llb/wire.h"
 
 namespace cachalot::daemon {
 
@@ -94,6 +95,7 @@ void UseBuiltInFrontend(build::BuildRequest& request) {
 }  // namespace
 
 absl::StatusOr<build::BuildRequest> DecodeSolve(const control::SolveRequest& message) {
+  RETURN_IF_ERROR(llb::CheckTexts(message));
   build::BuildRequest request;
   request.ref = message.ref();
   request.session = message.session();

@@ -12,6 +12,7 @@
 #include "export/image_writer.h"
 #include "export/tree_tar.h"
 #include "os/file.h"
+#include "tree/path_walk.h"
 
 namespace cachalot::exporting {
 namespace {
@@ -76,13 +77,16 @@ absl::Status WriteTrees(const std::vector<Tree>& trees, bool split, session::Byt
 }
 
 // Notes every file of the directory; one that another platform has as well is an error.
-absl::Status CheckOverlap(int dir_fd, const std::string& path, const std::string& platform, std::map<std::string, std::string>& seen) {
+absl::Status CheckOverlap(int dir_fd, const std::string& path, const std::string& platform, const CancelToken& cancel,
+                          std::map<std::string, std::string>& seen) {
+  RETURN_IF_ERROR(cancel.status());
+  RETURN_IF_ERROR(tree::CheckPathLength("lstat", path));
   ASSIGN_OR_RETURN(const std::vector<os::DirectoryEntry> entries, os::ListDirectory(dir_fd));
   for (const os::DirectoryEntry& entry : entries) {
     const std::string name = absl::StrCat(path, entry.name);
     absl::StatusOr<UniqueFd> below = os::OpenBeneath(dir_fd, entry.name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
     if (below.ok()) {
-      RETURN_IF_ERROR(CheckOverlap(below->get(), absl::StrCat(name, "/"), platform, seen));
+      RETURN_IF_ERROR(CheckOverlap(below->get(), absl::StrCat(name, "/"), platform, cancel, seen));
       continue;
     }
     const auto [first, is_new] = seen.emplace(name, platform);
@@ -166,7 +170,7 @@ absl::StatusOr<Response> ExportLocal(const ExportOptions& options, const Source&
     std::map<std::string, std::string> seen;
     for (const Tree& tree : trees) {
       ASSIGN_OR_RETURN(const UniqueFd directory, os::OpenDirectory(tree.mount->path()));
-      RETURN_IF_ERROR(CheckOverlap(directory.get(), "", tree.platform, seen));
+      RETURN_IF_ERROR(CheckOverlap(directory.get(), "", tree.platform, context.cancel, seen));
     }
     if (options.delete_mode) {
       ASSIGN_OR_RETURN(const Tree merged, MergeTrees(source, trees, context));

@@ -186,6 +186,7 @@ absl::StatusOr<WrittenManifest> ImageWriter::WriteManifest(const PlatformResult&
   ASSIGN_OR_RETURN(const std::string id, PlatformId(result, result.config));
   ASSIGN_OR_RETURN(const std::optional<absl::Time> epoch, EpochFor(options_, source_, id));
   const std::string base_config = BaseConfigOf(id);
+  ASSIGN_OR_RETURN(const std::string inline_cache, InlineCacheFor(result, layers));  // by the layers that the build made, before they are rewritten
   if (options_.rewrite_timestamp) {
     if (epoch.has_value()) {
       RETURN_IF_ERROR(RewriteTimes(base_config, *epoch, layers));
@@ -194,7 +195,6 @@ absl::StatusOr<WrittenManifest> ImageWriter::WriteManifest(const PlatformResult&
       LogWarning("rewrite-timestamp is specified, but no source-date-epoch was found");
     }
   }
-  ASSIGN_OR_RETURN(const std::string inline_cache, InlineCacheFor(result, layers));
   ASSIGN_OR_RETURN(const std::string config_bytes, AssembleImageConfig({config, base_config, layers, epoch, inline_cache}));
   const AnnotationSet annotations = options_.annotations.For(image_.is_index ? oci::FormatPlatform(platform, true) : "");
 

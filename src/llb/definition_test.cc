@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <limits>
 
 #include "llb/caps.h"
@@ -126,6 +127,101 @@ TEST(LoadDefinition, RefusesBrokenGraphs) {
     writer.message().set_def(0, "\xff");
     EXPECT_EQ(writer.Load().status().message(), "failed to parse llb proto op");
   }
+}
+
+// Each text of an operation, one after the other, gets a null byte: all these definitions are refused.
+void PoisonTexts(google::protobuf::Message& message, const std::function<void()>& check) {
+  using google::protobuf::FieldDescriptor;
+  const google::protobuf::Reflection& reflection = *message.GetReflection();
+  std::vector<const FieldDescriptor*> fields;
+  reflection.ListFields(message, &fields);
+  for (const FieldDescriptor* field : fields) {
+    for (int i = 0; i < (field->is_repeated() ? reflection.FieldSize(message, field) : 1); ++i) {
+      if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
+        PoisonTexts(field->is_repeated() ? *reflection.MutableRepeatedMessage(&message, field, i) : *reflection.MutableMessage(&message, field),
+                    check);
+      } else if (field->type() == FieldDescriptor::TYPE_STRING) {
+        const std::string good = field->is_repeated() ? reflection.GetRepeatedString(message, field, i) : reflection.GetString(message, field);
+        const auto set = [&](const std::string& text) {
+          field->is_repeated() ? reflection.SetRepeatedString(&message, field, i, text) : reflection.SetString(&message, field, text);
+        };
+        set(good + std::string("\0x", 2));
+        SCOPED_TRACE(field->full_name());
+        check();
+        set(good);
+      }
+    }
+  }
+}
+
+TEST(LoadDefinition, RefusesNullBytesInTexts) {
+  int checked = 0;
+  const auto poison = [&checked](pb::Op op, int texts) {
+    EXPECT_EQ(Writer().ErrorOf(op), "") << op.DebugString();
+    checked = 0;
+    PoisonTexts(op, [&] {
+      EXPECT_THAT(Writer().ErrorOf(op), HasSubstr("null byte"));
+      ++checked;
+    });
+    EXPECT_EQ(checked, texts);
+  };
+  pb::Op exec;
+  pb::Meta& meta = *exec.mutable_exec()->mutable_meta();
+  meta.add_args("a");
+  meta.add_env("A=b");
+  meta.set_cwd("/");
+  meta.set_user("u");
+  meta.set_hostname("h");
+  meta.set_cgroupparent("c");
+  meta.add_extrahosts()->set_host("h");
+  pb::Mount& mount = *exec.mutable_exec()->add_mounts();
+  mount.set_input(-1);
+  mount.set_dest("/");
+  mount.set_selector("/s");
+  exec.mutable_exec()->add_secretenv()->set_name("n");
+  poison(exec, 10);
+  pb::Op file;
+  pb::FileAction& mkfile = *file.mutable_file()->add_actions();
+  mkfile.set_input(-1);
+  mkfile.set_secondaryinput(-1);
+  mkfile.mutable_mkfile()->set_path("/f");
+  mkfile.mutable_mkfile()->set_data(std::string("\0", 1));  // files may hold them
+  poison(file, 1);
+  pb::Op source;
+  source.mutable_source()->set_identifier("git://a");
+  (*source.mutable_source()->mutable_attrs())["git.fullurl"] = "u";
+  poison(source, 3);
+}
+
+TEST(LoadDefinition, OutputsOfAFileOpAreNumberedFromZeroOn) {
+  pb::Op op;
+  for (const int output : {0, 0}) {
+    pb::FileAction& action = *op.mutable_file()->add_actions();
+    action.set_input(-1);
+    action.set_secondaryinput(-1);
+    action.set_output(output);
+    action.mutable_mkfile()->set_path("/f");
+  }
+  EXPECT_THAT(Writer().ErrorOf(op), HasSubstr("duplicate output 0"));
+  op.mutable_file()->mutable_actions(0)->set_output(-1);
+  op.mutable_file()->mutable_actions(1)->set_output(1);
+  EXPECT_THAT(Writer().ErrorOf(op), HasSubstr("missing output index 0"));
+  op.mutable_file()->mutable_actions(0)->set_output(0);
+  EXPECT_EQ(Writer().ErrorOf(op), "");
+}
+
+// As BuildKit counts them.
+TEST(LoadDefinition, OutputsOfAnExecOpCountInTheOrderOfTheirMounts) {
+  Mount mount;
+  mount.output = 5;
+  Vertex vertex;
+  ExecOp& exec = vertex.op.emplace<ExecOp>();
+  exec.mounts = {mount, mount};
+  EXPECT_EQ(vertex.OutputCount(), 2);
+  exec.mounts[0].type = MountType::kTmpfs;
+  EXPECT_EQ(vertex.OutputCount(), 1);
+  exec.mounts[1].output = -1;
+  EXPECT_EQ(vertex.OutputCount(), 0);
 }
 
 TEST(LoadDefinition, RefusesBrokenOperations) {

@@ -1,6 +1,7 @@
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "base/status_macros.h"
@@ -104,6 +105,8 @@ absl::StatusOr<VertexPtr> Loader::Build(const std::string& digest, Operation& op
     vertex->metadata = DecodeMetadata(metadata->second);
     for (const auto& [cap, required] : vertex->metadata.caps) RETURN_IF_ERROR(CheckLlbCap(cap));
   }
+  // The look at the bytes spares most operations the one at their fields.
+  if (absl::StrContains(*operation.bytes, '\0')) RETURN_IF_ERROR(CheckTexts(operation.message));
   RETURN_IF_ERROR(DecodeOp(operation.message, *vertex));
   for (int i = 0; i < operation.message.inputs_size(); ++i) {
     ASSIGN_OR_RETURN(vertex->inputs.emplace_back(), Resolve(operation.message.inputs(i), i));

@@ -73,7 +73,7 @@ struct Mount {
   int input = -1;  // index of the operation's input, -1 for none (an empty tree)
   std::string selector;
   std::string dest;
-  int output = -1;  // index of the operation's output that this mount's content becomes, -1 for none
+  int output = -1;  // negative: none. What this mount's content becomes is told by has_output().
   bool readonly = false;
   MountType type = MountType::kBind;
   std::int64_t tmpfs_size = 0;  // bytes, 0 unlimited
@@ -82,6 +82,9 @@ struct Mount {
   SshMount ssh;
   std::string result_id;  // gateway containers: the ref to mount
   ContentCache content_cache = ContentCache::kDefault;
+
+  // Whether the content becomes an output of the operation. Outputs count in the order of their mounts, whatever `output` says: BuildKit's rule.
+  bool has_output() const { return output >= 0 && (type == MountType::kBind || (type == MountType::kCache && input >= 0)); }
 };
 
 struct ExecOp {

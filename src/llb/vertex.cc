@@ -13,9 +13,7 @@ constexpr std::size_t kMaxNameSize = 4096;
 
 struct OutputCounter {
   int operator()(const ExecOp& op) const {
-    int count = 0;
-    for (const Mount& mount : op.mounts) count = std::max(count, mount.output + 1);
-    return count;
+    return static_cast<int>(std::count_if(op.mounts.begin(), op.mounts.end(), [](const Mount& mount) { return mount.has_output(); }));
   }
   int operator()(const FileOp& op) const {
     int count = 0;

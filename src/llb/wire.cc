@@ -3,6 +3,8 @@
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 
@@ -106,6 +108,30 @@ void EncodeKind(const PassthroughOp& op, pb::Op& message) {
 }
 
 }  // namespace
+
+absl::Status CheckTexts(const google::protobuf::Message& message) {
+  using google::protobuf::FieldDescriptor;
+  const google::protobuf::Reflection& reflection = *message.GetReflection();
+  std::vector<const FieldDescriptor*> fields;
+  reflection.ListFields(message, &fields);
+  for (const FieldDescriptor* field : fields) {
+    const int count = field->is_repeated() ? reflection.FieldSize(message, field) : 1;
+    for (int i = 0; i < count; ++i) {
+      if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
+        RETURN_IF_ERROR(CheckTexts(field->is_repeated() ? reflection.GetRepeatedMessage(message, field, i) : reflection.GetMessage(message, field)));
+      } else if (field->type() == FieldDescriptor::TYPE_STRING) {
+        std::string scratch;
+        const std::string& text = field->is_repeated() ? reflection.GetRepeatedStringReference(message, field, i, &scratch)
+                                                       : reflection.GetStringReference(message, field, &scratch);
+        if (absl::StrContains(text, '\0')) {
+          return absl::InvalidArgumentError(
+              absl::StrCat("invalid ", field->full_name(), " \"", absl::Utf8SafeCEscape(text), "\": it holds a null byte"));
+        }
+      }
+    }
+  }
+  return absl::OkStatus();
+}
 
 absl::Status DecodeOp(const pb::Op& message, Vertex& vertex) {
   if (message.has_platform()) {

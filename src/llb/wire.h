@@ -25,6 +25,10 @@ std::string EncodeOp(const Vertex& vertex);
 void EncodeExec(const ExecOp& op, pb::ExecOp& message);
 void EncodeFile(const FileOp& op, pb::FileOp& message);
 
+// INVALID_ARGUMENT naming the field when a text in the message, or in one below it, holds a null byte: programs and the kernel would take it
+// for the end. Fields of bytes may hold any.
+absl::Status CheckTexts(const google::protobuf::Message& message);
+
 OpMetadata DecodeMetadata(const pb::OpMetadata& message);
 void EncodeMetadata(const OpMetadata& metadata, pb::OpMetadata& message);
 

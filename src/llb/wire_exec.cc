@@ -81,6 +81,7 @@ absl::Status DecodeMount(const pb::Mount& message, int input_count, int mount_co
   if (!pb::CacheSharingOpt_IsValid(message.cacheopt().sharing())) return InvalidMount(message, "unknown cache sharing mode");
   if (!pb::MountContentCache_IsValid(message.contentcache())) return InvalidMount(message, "unknown content cache mode");
   if (message.tmpfsopt().size() < 0) return InvalidMount(message, "negative tmpfs size");
+  if (message.mounttype() == pb::CACHE && !message.has_cacheopt()) return InvalidMount(message, "missing cache mount options");
   mount.input = static_cast<int>(message.input());
   mount.selector = message.selector();
   mount.dest = message.dest();

@@ -1,3 +1,5 @@
+#include <set>
+
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "llb/wire.h"
@@ -151,6 +153,20 @@ absl::Status DecodeAction(const pb::FileAction& message, int input_count, FileAc
   return absl::InvalidArgumentError("invalid file action of unknown kind");
 }
 
+// As BuildKit's: each from 0 on, once.
+absl::Status CheckOutputs(const FileOp& op) {
+  std::set<int> outputs;
+  for (const FileAction& action : op.actions) {
+    if (action.output >= 0 && !outputs.insert(action.output).second)
+      return absl::InvalidArgumentError(absl::StrCat("duplicate output ", action.output));
+  }
+  int next = 0;
+  for (const int output : outputs) {
+    if (output != next++) return absl::InvalidArgumentError(absl::StrCat("missing output index ", next - 1));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status DecodeFile(const pb::FileOp& message, int input_count, FileOp& op) {
@@ -171,7 +187,7 @@ absl::Status DecodeFile(const pb::FileOp& message, int input_count, FileOp& op) 
     decoded.output = static_cast<int>(action.output());
     RETURN_IF_ERROR(DecodeAction(action, input_count, decoded));
   }
-  return absl::OkStatus();
+  return CheckOutputs(op);
 }
 
 void EncodeFile(const FileOp& op, pb::FileOp& message) {

@@ -56,6 +56,7 @@ absl::StatusOr<std::shared_ptr<store::BlobPin>> FetchBlob(const OriginAndReferen
   std::shared_ptr<store::BlobPin> pin = blobs.Pin(source.ref.digest);
   oci::Descriptor descriptor;
   descriptor.digest = source.ref.digest;
+  descriptor.size = -1;  // nobody says
   RETURN_IF_ERROR(source.origin->Fetch(source.ref, descriptor, blobs, nullptr, cancel));
   return pin;
 }

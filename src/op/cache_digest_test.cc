@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <map>
 #include <random>
 #include <string>
@@ -47,7 +48,7 @@ std::string ContentKey(const std::vector<std::string>& paths, const std::map<std
   return DigestOfList(contents);
 }
 
-// Of operations that have the same key, the outcome is the same.
+// Of operations that have the same key, the outcome is the same. CACHALOT_SEED: which operations.
 class KeysTest : public testing::Test {
  protected:
   void Check(const std::string& key, const std::string& outcome) {
@@ -57,7 +58,10 @@ class KeysTest : public testing::Test {
   }
   void TearDown() override { EXPECT_GT(hits_, 1000) << "keys are of use only if they are found again"; }
 
-  std::mt19937 random_{20};
+  const char* const given_ = std::getenv("CACHALOT_SEED");
+  const unsigned seed_ = given_ != nullptr ? std::stoul(given_) : std::random_device()();
+  testing::ScopedTrace trace_{__FILE__, __LINE__, absl::StrCat("CACHALOT_SEED=", seed_)};
+  std::mt19937 random_{seed_};
   std::map<std::string, std::string> outcomes_;
   int hits_ = 0;
 };

@@ -60,7 +60,7 @@ absl::Status ExecMounts::Add(const llb::Mount& mount, int index, const solver::R
     case llb::MountType::kBind:
     case llb::MountType::kCache: break;
   }
-  Tree tree{index, mount.output, nullptr, nullptr, ""};
+  Tree tree{index, mount.has_output(), nullptr, nullptr, ""};
   RETURN_IF_ERROR(mount.type == llb::MountType::kCache ? AddCache(mount, tree, input) : AddTree(mount, tree, input));
   trees_.push_back(std::move(tree));
   return absl::OkStatus();
@@ -157,7 +157,6 @@ absl::Status ExecMounts::AcquireCaches(const std::vector<llb::Mount>& mounts, co
 absl::Status ExecMounts::AddCache(const llb::Mount& mount, Tree& tree, const solver::ResultPtr& input) {
   ASSIGN_OR_RETURN(const std::string key, CacheKeyOf(mount, input));
   tree.unchanged = input;
-  if (input == nullptr) tree.output = -1;
   ASSIGN_OR_RETURN(auto mounted, caches_.at(key)->Mount());
   tree.directory = mounted->path();
   mounted_.push_back(std::move(mounted));
@@ -224,12 +223,13 @@ absl::StatusOr<solver::ResultPtr> ExecMounts::Commit(const Tree& tree) {
 
 absl::StatusOr<std::vector<solver::ResultPtr>> ExecMounts::CommitOutputs() {
   Unmount();
-  std::vector<solver::ResultPtr> results;
+  std::map<int, solver::ResultPtr> by_mount;
   for (const Tree& tree : trees_) {
-    if (tree.output < 0) continue;
-    if (results.size() <= static_cast<std::size_t>(tree.output)) results.resize(tree.output + 1);
-    ASSIGN_OR_RETURN(results[tree.output], Commit(tree));
+    if (!tree.is_output) continue;
+    ASSIGN_OR_RETURN(by_mount[tree.mount], Commit(tree));
   }
+  std::vector<solver::ResultPtr> results;
+  for (auto& [mount, result] : by_mount) results.push_back(std::move(result));
   return results;
 }
 

@@ -42,7 +42,8 @@ class ExecMounts {
 
  private:
   struct Tree {
-    int mount, output;             // indices; output -1 for none
+    int mount;  // its index
+    bool is_output;
     solver::ResultPtr unchanged;   // the input itself, or
     snapshot::SnapshotPtr active;  // what was written
     std::string directory;

@@ -75,16 +75,12 @@ absl::Status LayoutOrigin::Fetch(const oci::Reference&, const oci::Descriptor& d
   ASSIGN_OR_RETURN(const session::SessionPtr session, SessionFor(environment_, session_, cancel));
   ASSIGN_OR_RETURN(const std::unique_ptr<store::BlobWriter> writer, blobs.NewWriter());
   const auto sink = [&](absl::string_view bytes) {
-    // A client that sends without end must not fill the disk.
-    if (descriptor.size > 0 && writer->written() + static_cast<std::int64_t>(bytes.size()) > descriptor.size) {
-      return absl::Status(absl::InvalidArgumentError(absl::StrCat("blob ", descriptor.digest.str(), " is longer than ", descriptor.size, " bytes")));
-    }
-    absl::Status status = writer->Write(bytes);
+    absl::Status status = store::WriteWithin(descriptor.size, descriptor.digest, bytes, *writer);
     if (on_progress) on_progress(writer->written());
     return status;
   };
   RETURN_IF_ERROR(session->ReadBlob(store_, descriptor.digest, sink, cancel));
-  return writer->Commit(descriptor.digest, descriptor.size > 0 ? descriptor.size : -1).status();
+  return writer->Commit(descriptor.digest, descriptor.size).status();
 }
 
 absl::StatusOr<oci::Reference> ParseLayoutReference(absl::string_view text) {

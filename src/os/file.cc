@@ -19,6 +19,10 @@ namespace cachalot::os {
 namespace {
 
 int OpenAt2(int dir_fd, const std::string& path, int flags, mode_t mode, std::uint64_t resolve) {
+  if (path.find('\0') != std::string::npos) {  // the kernel would open what the path up to there names
+    errno = EINVAL;
+    return -1;
+  }
   struct open_how how = {};
   how.flags = static_cast<std::uint64_t>(flags | O_CLOEXEC);
   how.mode = (flags & (O_CREAT | __O_TMPFILE)) != 0 ? mode : 0;

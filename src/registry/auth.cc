@@ -130,18 +130,37 @@ std::shared_ptr<Authorizer::Access> Authorizer::AccessTo(const Host& host, const
 
 absl::StatusOr<std::string> Authorizer::Authorize(const Host& host, const std::vector<std::string>& scopes, const Options& options) {
   const std::shared_ptr<Access> access = AccessTo(host, options);
-  const std::lock_guard<std::mutex> lock(access->mutex);
-  if (access->challenge.scheme == "basic") {
+  const std::string scheme = access->known.Lock()->challenge.scheme;
+  if (scheme == "basic") {
     ASSIGN_OR_RETURN(const Credentials::Basic basic, BasicFor(host, options));
     return basic.secret.empty() ? "" : BasicHeader(basic);
   }
-  if (access->challenge.scheme != "bearer") return std::string();
-  const std::vector<std::string> wanted = NormalizeScopes(scopes);
-  const std::string key = absl::StrJoin(wanted, " ");
-  if (const auto it = access->tokens.find(key); it != access->tokens.end() && it->second.expires > absl::Now()) return it->second.header;
-  absl::StatusOr<Access::Token> token = FetchToken(host, access->challenge, wanted, options);
+  return scheme == "bearer" ? TokenFor(host, NormalizeScopes(scopes), *access, options) : std::string();
+}
+
+absl::StatusOr<std::string> Authorizer::TokenFor(const Host& host, const std::vector<std::string>& scopes, Access& access, const Options& options) {
+  const std::string key = absl::StrJoin(scopes, " ");
+  const CancelToken::Registration wake = options.cancel.OnCancel([&access] {
+    access.known.Lock();  // whoever has looked at the token waits by now
+    access.known.NotifyAll();
+  });
+  Challenge challenge;
+  {
+    auto known = access.known.Lock();
+    known.Wait([&](const Access::Known& now) { return !now.fetching || options.cancel.cancelled(); });
+    RETURN_IF_ERROR(options.cancel.status());
+    if (const auto it = known->tokens.find(key); it != known->tokens.end() && it->second.expires > absl::Now()) return it->second.header;
+    challenge = known->challenge;
+    known->fetching = true;
+  }
+  absl::StatusOr<Access::Token> token = FetchToken(host, challenge, scopes, options);
+  {
+    auto known = access.known.Lock();
+    known->fetching = false;
+    if (token.ok()) known->tokens[key] = *token;
+  }
+  access.known.NotifyAll();
   if (!token.ok()) return Annotate(token.status(), "failed to authorize");
-  access->tokens[key] = *token;
   return token->header;
 }
 
@@ -149,14 +168,14 @@ absl::StatusOr<bool> Authorizer::Learn(const Host& host, const HttpResponse& ref
                                        const Options& options) {
   const std::vector<Challenge> challenges = ParseChallenges(refusal.AllHeaders("WWW-Authenticate"));
   const std::shared_ptr<Access> access = AccessTo(host, options);
-  const std::lock_guard<std::mutex> lock(access->mutex);
   for (const Challenge& challenge : challenges) {
     if (challenge.scheme != "bearer") continue;
     if (challenge.Parameter("realm").empty()) return absl::PermissionDeniedError("no realm specified for token auth challenge");
-    const auto token = access->tokens.find(absl::StrJoin(NormalizeScopes(scopes), " "));
-    const bool fresh = !used.empty() && token != access->tokens.end() && token->second.header == used;
-    if (token != access->tokens.end() && token->second.header == used) access->tokens.erase(token);
-    access->challenge = challenge;
+    auto known = access->known.Lock();
+    const auto token = known->tokens.find(absl::StrJoin(NormalizeScopes(scopes), " "));
+    const bool fresh = !used.empty() && token != known->tokens.end() && token->second.header == used;
+    if (token != known->tokens.end() && token->second.header == used) known->tokens.erase(token);
+    known->challenge = challenge;
     if (fresh && challenge.Parameter("error") == "insufficient_scope") {
       return absl::PermissionDeniedError("server message: insufficient_scope: authorization failed");
     }
@@ -166,7 +185,7 @@ absl::StatusOr<bool> Authorizer::Learn(const Host& host, const HttpResponse& ref
     if (challenge.scheme != "basic" || !used.empty()) continue;
     ASSIGN_OR_RETURN(const Credentials::Basic basic, BasicFor(host, options));
     if (basic.username.empty() || basic.secret.empty()) return false;
-    access->challenge = challenge;
+    access->known.Lock()->challenge = challenge;
     return true;
   }
   return false;

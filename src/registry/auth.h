@@ -44,16 +44,21 @@ class Authorizer {
   struct Access {
     std::weak_ptr<Credentials> credentials;
     bool anonymous = false;
-    std::mutex mutex;  // guards the rest, also while a token is being fetched: others want the same one
-    Challenge challenge;
     struct Token {
       std::string header;
       absl::Time expires;
     };
-    std::map<std::string, Token> tokens;  // by scopes
+    struct Known {
+      Challenge challenge;
+      std::map<std::string, Token> tokens;  // by scopes
+      bool fetching = false;                // a token is under way: others want the same one, and wait
+    };
+    Guarded<Known> known;
   };
 
   std::shared_ptr<Access> AccessTo(const Host& host, const Options& options);
+  // The header of a token for `scopes` (normalized), once nobody else fetches one.
+  absl::StatusOr<std::string> TokenFor(const Host& host, const std::vector<std::string>& scopes, Access& access, const Options& options);
   absl::StatusOr<Access::Token> FetchToken(const Host& host, const Challenge& challenge, const std::vector<std::string>& scopes,
                                            const Options& options);
   absl::StatusOr<HttpResponse> SendTokenRequest(const Host& host, const Challenge& challenge, const std::vector<std::string>& scopes,

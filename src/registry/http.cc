@@ -54,12 +54,14 @@ class SharedCaches {
 
 bool IsRedirect(int status) { return status == 301 || status == 302 || status == 303 || status == 307 || status == 308; }
 
+// Session tokens of object stores are secrets, too.
+bool IsSecret(absl::string_view header) {
+  return absl::EqualsIgnoreCase(header, "Authorization") || absl::EqualsIgnoreCase(header, "Proxy-Authorization") ||
+         absl::EqualsIgnoreCase(header, "Cookie") || absl::StartsWithIgnoreCase(header, "x-amz-") || absl::StartsWithIgnoreCase(header, "x-ms-");
+}
+
 HttpHeaders WithoutSecrets(HttpHeaders headers) {
-  headers.erase(std::remove_if(headers.begin(), headers.end(),
-                               [](const auto& header) {
-                                 return absl::EqualsIgnoreCase(header.first, "Authorization") || absl::EqualsIgnoreCase(header.first, "Cookie");
-                               }),
-                headers.end());
+  std::erase_if(headers, [](const auto& header) { return IsSecret(header.first); });
   return headers;
 }
 

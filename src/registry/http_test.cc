@@ -34,7 +34,7 @@ TEST(Http, StreamsBothWays) {
 TEST(Http, KeepsSecretsFromOtherServers) {
   std::string at_cdn = "unset";
   FakeServer cdn([&](const FakeRequest& request) {
-    at_cdn = request.headers.count("authorization") > 0 ? "sent" : "kept";
+    at_cdn = request.headers.count("authorization") + request.headers.count("x-amz-security-token") > 0 ? "sent" : "kept";
     return FakeReply{.body = "content"};
   });
   FakeServer server([&](const FakeRequest& request) {
@@ -43,11 +43,23 @@ TEST(Http, KeepsSecretsFromOtherServers) {
     return FakeReply{.status = 307, .headers = {{"Location", cdn.url() + "/file"}}};
   });
   const auto transport = HttpTransport::Create();
-  const absl::StatusOr<HttpResponse> response = transport->Do({.url = server.url() + "/start", .headers = {{"Authorization", "Basic s"}}});
+  const absl::StatusOr<HttpResponse> response =
+      transport->Do({.url = server.url() + "/start", .headers = {{"Authorization", "Basic s"}, {"x-amz-security-token", "t"}}});
   ASSERT_TRUE(response.ok()) << response.status();
   EXPECT_EQ(response->body, "content");
   EXPECT_EQ(at_cdn, "kept");
   EXPECT_THAT(server.log(), ElementsAre("GET /start", "GET /next?x=1"));
+}
+
+TEST(Http, HeadersAreOneLine) {
+  FakeServer server([](const FakeRequest&) { return FakeReply{}; });
+  const auto transport = HttpTransport::Create();
+  for (const auto& [name, value] :
+       HttpHeaders{{"A", "x\r\nB: y"}, {"A", "x\ny"}, {"A", std::string("x\0y", 3)}, {"A\r\nB", "x"}, {"A: b", "x"}, {"", "x"}}) {
+    EXPECT_EQ(transport->Do({.url = server.url(), .headers = {{name, value}}}).status().code(), absl::StatusCode::kInvalidArgument) << name;
+  }
+  EXPECT_THAT(server.log(), ElementsAre());
+  EXPECT_TRUE(transport->Do({.url = server.url(), .headers = {{"A", "x\ty \xE6"}}}).ok());
 }
 
 TEST(Http, StopsEndlessRedirects) {

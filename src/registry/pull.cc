@@ -66,10 +66,7 @@ struct Arrival {
     const auto drop = static_cast<std::size_t>(std::min<std::int64_t>(skip, static_cast<std::int64_t>(bytes.size())));
     skip -= static_cast<std::int64_t>(drop);
     bytes.remove_prefix(drop);
-    if (descriptor.size > 0 && writer.written() + static_cast<std::int64_t>(bytes.size()) > descriptor.size) {
-      return absl::DataLossError(absl::StrCat("blob ", descriptor.digest.str(), " is larger than the ", descriptor.size, " bytes it should have"));
-    }
-    RETURN_IF_ERROR(writer.Write(bytes));
+    RETURN_IF_ERROR(store::WriteWithin(descriptor.size, descriptor.digest, bytes, writer));
     if (options.on_progress) options.on_progress(descriptor, writer.written());
     return absl::OkStatus();
   }
@@ -173,6 +170,9 @@ absl::StatusOr<oci::Descriptor> RegistryClient::ResolveByGet(const Target& targe
 
 absl::StatusOr<std::string> RegistryClient::FetchManifest(const oci::Reference& ref, const oci::Descriptor& descriptor, const Options& options) {
   if (descriptor.size > static_cast<std::int64_t>(kMaxManifestBytes)) return TooLarge(descriptor.size, ref);
+  if (descriptor.digest.algorithm() != "sha256") {
+    return absl::UnimplementedError(absl::StrCat("manifest ", descriptor.digest.str(), " of ", ref.name(), ": only sha256 is verified"));
+  }
   HostErrors errors;
   for (const Target& target : PullTargets(ref, options)) {
     RETURN_IF_ERROR(options.cancel.status());
@@ -188,7 +188,7 @@ absl::StatusOr<std::string> RegistryClient::FetchManifest(const oci::Reference& 
     } else if (!response->ok()) {
       const absl::Status status = UnexpectedStatus(*response);
       errors.Add(IsDenial(status) ? PullDenied(status) : status, HostErrors::kRefused);
-    } else if (const oci::Digest got = oci::Digest::Of(response->body); got != descriptor.digest && descriptor.digest.algorithm() == "sha256") {
+    } else if (const oci::Digest got = oci::Digest::Of(response->body); got != descriptor.digest) {
       errors.Add(DigestMismatch(absl::StrCat("manifest of ", ref.str()), descriptor.digest, got), HostErrors::kBad);
     } else {
       return std::move(response->body);
@@ -211,8 +211,8 @@ absl::Status RegistryClient::FetchBlobFrom(const Target& target, const std::stri
     request.on_head = [&](const HttpResponse& response) { return arrival.OnHead(response); };
     request.on_data = [&](absl::string_view bytes) { return arrival.OnData(bytes); };
     absl::StatusOr<HttpResponse> response = caller_.Send(target, request, options);
-    const bool whole = response.ok() && response->ok() && (descriptor.size <= 0 || writer->written() == descriptor.size);
-    if (whole) return writer->Commit(descriptor.digest, descriptor.size > 0 ? descriptor.size : -1).status();
+    const bool whole = response.ok() && response->ok() && (descriptor.size < 0 || writer->written() == descriptor.size);
+    if (whole) return writer->Commit(descriptor.digest, descriptor.size).status();
 
     absl::Status failure = response.status();
     bool transient = !response.ok() && FailureOf(failure) == HttpFailure::kTransient;

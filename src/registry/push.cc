@@ -44,18 +44,18 @@ absl::Status RegistryClient::PushBlob(const oci::Reference& ref, const oci::Desc
   const Target target = PushTarget(ref, options);
   Backoff backoff;
   while (true) {
-    bool transient = false;
-    const absl::Status status = TryPushBlob(target, ref, descriptor, blobs, mount_from, options, transient);
+    std::optional<absl::Duration> pause;
+    const absl::Status status = TryPushBlob(target, ref, descriptor, blobs, mount_from, options, pause);
     if (status.ok()) return status;
-    if (!transient) return Published(PushDenied(status));
+    if (!pause.has_value()) return Published(PushDenied(status));
     // An upload session cannot be trusted after a failure: the next try begins with a new one.
-    ASSIGN_OR_RETURN(const bool again, backoff.Again(options.cancel));
+    ASSIGN_OR_RETURN(const bool again, backoff.Again(options.cancel, *pause));
     if (!again) return Published(status);
   }
 }
 
 absl::Status RegistryClient::TryPushBlob(const Target& target, const oci::Reference& ref, const oci::Descriptor& descriptor, store::BlobStore& blobs,
-                                         const std::vector<std::string>& mount_from, const Options& options, bool& transient) {
+                                         const std::vector<std::string>& mount_from, const Options& options, std::optional<absl::Duration>& pause) {
   const std::string blob_url = target.host.Url(ref.repository, absl::StrCat("blobs/", descriptor.digest.str()));
   ASSIGN_OR_RETURN(const HttpResponse head, caller_.SendWithRetries(target, NewRequest(target.host, "HEAD", blob_url, options), options));
   if (head.ok()) {
@@ -70,12 +70,12 @@ absl::Status RegistryClient::TryPushBlob(const Target& target, const oci::Refere
   }
   const absl::StatusOr<HttpResponse> response = Upload(target, location, descriptor, blobs, options);
   if (!response.ok()) {
-    transient = IsTransient(response.status());
+    if (IsTransient(response.status())) pause = absl::ZeroDuration();
     return response.status();
   }
   if (response->ok()) return absl::OkStatus();
   // 404: the upload session got lost, 416: it holds part of a broken try.
-  transient = IsTransientStatus(response->status) || response->status == 404 || response->status == 416;
+  if (IsTransientStatus(response->status) || response->status == 404 || response->status == 416) pause = RetryAfter(*response);
   return UnexpectedStatus(*response);
 }
 

@@ -35,8 +35,9 @@ class RegistryClient final : public Client {
                              const Options& options);
 
   // Pushing (push.cc). A try that fails in a way that may pass sets `transient`.
+  // When it fails in a way that may pass, `pause` becomes the time that the registry asks to wait.
   absl::Status TryPushBlob(const Target& target, const oci::Reference& ref, const oci::Descriptor& descriptor, store::BlobStore& blobs,
-                           const std::vector<std::string>& mount_from, const Options& options, bool& transient);
+                           const std::vector<std::string>& mount_from, const Options& options, std::optional<absl::Duration>& pause);
   // The upload's location; empty when a mount made it needless.
   absl::StatusOr<std::string> StartUpload(const Target& target, const oci::Reference& ref, const oci::Descriptor& descriptor,
                                           const std::vector<std::string>& mount_from, const Options& options);

@@ -1,6 +1,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <thread>
+
+#include "base/guarded.h"
 #include "registry/auth.h"
 #include "registry/client.h"
 #include "registry/fake_server_testing.h"
@@ -175,6 +178,26 @@ TEST(Registry, RefusesOtherContent) {
   EXPECT_THAT(Client::Create({})->FetchManifest(Ref(server), Describe("good", oci::kMediaTypeManifest), {}).status().message(),
               HasSubstr(oci::Digest::Of("evil").str()));
   EXPECT_FALSE(Client::Create({})->FetchBlob(Ref(server), Describe("much longer than evil"), blobs, {}).ok());
+  EXPECT_FALSE(Client::Create({})->FetchBlob(Ref(server), Describe("e"), blobs, {}).ok());
+}
+
+TEST(Registry, TheSizeOfABlobBoundsIt) {
+  FakeServer server([&](const FakeRequest&) { return FakeReply{.body = "endless"}; });
+  store::MemoryBlobs blobs;
+  oci::Descriptor descriptor = Describe("endless");
+  descriptor.size = 0;
+  EXPECT_THAT(Client::Create({})->FetchBlob(Ref(server), descriptor, blobs, {}).message(), HasSubstr("is larger than the 0 bytes"));
+  descriptor.size = -1;  // known to nobody
+  EXPECT_TRUE(Client::Create({})->FetchBlob(Ref(server), descriptor, blobs, {}).ok());
+}
+
+// The media types of manifests are headers of our requests.
+TEST(Registry, MediaTypesMakeNoRequests) {
+  FakeServer server([&](const FakeRequest&) { return FakeReply{.body = "x"}; });
+  store::MemoryBlobs blobs;
+  const absl::Status status = Client::Create({})->FetchBlob(Ref(server), Describe("x", "x/y\r\n\r\nPOST /evil HTTP/1.1\r\nHost: h"), blobs, {});
+  EXPECT_THAT(status.message(), HasSubstr("invalid value of header Accept"));
+  EXPECT_THAT(server.log(), ElementsAre());
 }
 
 TEST(Registry, TriesMirrorsFirst) {
@@ -265,6 +288,27 @@ TEST(Registry, CancelsWhileWaitingToRetry) {
     return FakeReply{.status = 503, .headers = {{"Retry-After", "30"}}};
   });
   EXPECT_EQ(Client::Create({})->Resolve(Ref(server), {.cancel = source.token()}).status().code(), absl::StatusCode::kCancelled);
+}
+
+// One build's token server hangs; another one that waits for the same token can be cancelled.
+TEST(Registry, CancelsWhileAnotherFetchesTheToken) {
+  FakeServer* self = nullptr;
+  Guarded<bool> hangs;
+  FakeServer server([&](const FakeRequest& request) {
+    if (!absl::StartsWith(request.target, "/token")) return TokenRegistry(*self, request);
+    *hangs.Lock() = true;
+    hangs.NotifyAll();
+    return FakeReply{.hang = true};
+  });
+  self = &server;
+  const auto client = Client::Create({});
+  CancelSource first, second;
+  std::thread other([&] { EXPECT_TRUE(absl::IsCancelled(client->Resolve(Ref(server), {.cancel = first.token()}).status())); });
+  hangs.Lock().Wait([](bool value) { return value; });
+  second.Cancel();
+  EXPECT_TRUE(absl::IsCancelled(client->Resolve(Ref(server), {.cancel = second.token()}).status()));
+  first.Cancel();
+  other.join();
 }
 
 TEST(Auth, ParsesChallenges) {

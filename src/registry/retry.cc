@@ -72,6 +72,18 @@ absl::StatusOr<HttpResponse> DoWithRetries(HttpTransport& transport, const HttpR
   }
 }
 
+absl::Status FetchOnce(HttpTransport& transport, const HttpRequest& request, std::optional<absl::Duration>& pause) {
+  const absl::StatusOr<HttpResponse> response = transport.Do(request);
+  pause.reset();
+  if (!response.ok()) {
+    if (FailureOf(response.status()) == HttpFailure::kTransient) pause = absl::ZeroDuration();
+    return response.status();
+  }
+  if (response->ok()) return absl::OkStatus();
+  if (IsTransientStatus(response->status)) pause = RetryAfter(*response);
+  return UnexpectedStatus(*response);
+}
+
 absl::Status UnexpectedStatus(const HttpResponse& response) {
   std::string text =
       absl::StrCat("unexpected status from ", response.method, " request to ", RedactUrl(response.url), ": ", response.status, " ", response.reason);

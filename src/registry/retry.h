@@ -1,6 +1,8 @@
 // When to try a request again, and what to say when it is in vain.
 #pragma once
 
+#include <optional>
+
 #include "absl/status/statusor.h"
 #include "registry/http.h"
 
@@ -23,6 +25,8 @@ class Backoff {
 
 // Repeats a request without on_data while it fails in ways that may pass.
 absl::StatusOr<HttpResponse> DoWithRetries(HttpTransport& transport, const HttpRequest& request);
+// A request with on_data, once. When it fails in a way that may pass, `pause` becomes the time that the server asks to wait.
+absl::Status FetchOnce(HttpTransport& transport, const HttpRequest& request, std::optional<absl::Duration>& pause);
 // How long a response asks to wait, within reason.
 absl::Duration RetryAfter(const HttpResponse& response);
 // "unexpected status from <method> request to <url>: 500 Internal Server Error", with the registry's own words if it sent any.

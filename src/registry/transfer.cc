@@ -9,7 +9,9 @@
 #include <array>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -132,8 +134,9 @@ void SetTls(CURL* easy, const TlsSettings& tls) {
     curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 0L);
   }
   if (!tls.root_cas.empty()) {
-    // The cache of certificate stores would carry our extra roots over to other requests.
+    // The caches of certificate stores and of sessions would carry our extra roots over to other requests.
     curl_easy_setopt(easy, CURLOPT_CA_CACHE_TIMEOUT, 0L);
+    curl_easy_setopt(easy, CURLOPT_SSL_SESSIONID_CACHE, 0L);
     curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, &OnSslContext);
     curl_easy_setopt(easy, CURLOPT_SSL_CTX_DATA, const_cast<TlsSettings*>(&tls));
   }
@@ -205,6 +208,17 @@ void SetGeneral(CURL* easy, CURLSH* share, const HttpRequest& request, const std
   SetProxy(easy, url);
 }
 
+// Names and values come from images and clients: none may end its line and begin another header or request.
+absl::Status CheckHeaders(const HttpHeaders& headers) {
+  const auto is_control = [](char c) { return absl::ascii_iscntrl(static_cast<unsigned char>(c)) && c != '\t'; };
+  for (const auto& [name, value] : headers) {
+    const bool token = !name.empty() && absl::c_none_of(name, [&](char c) { return is_control(c) || absl::StrContains(": \t", c); });
+    if (!token) return absl::InvalidArgumentError(absl::StrCat("invalid header name \"", absl::CEscape(name), "\""));
+    if (absl::c_any_of(value, is_control)) return absl::InvalidArgumentError(absl::StrCat("invalid value of header ", name));
+  }
+  return absl::OkStatus();
+}
+
 curl_slist* HeaderList(const HttpHeaders& headers, bool send_body) {
   curl_slist* list = curl_slist_append(nullptr, "Expect:");
   bool typed = false;
@@ -260,6 +274,7 @@ absl::Status Channel::Perform(const HttpRequest& request, const std::string& met
                               bool send_body, HttpResponse& response) {
   if (multi_ == nullptr || easy_ == nullptr) return absl::ResourceExhaustedError("libcurl: out of memory");
   RETURN_IF_ERROR(request.cancel.status());
+  RETURN_IF_ERROR(CheckHeaders(headers));
   response = HttpResponse{};
   response.method = method;
   response.url = url;

@@ -154,11 +154,11 @@ absl::StatusOr<std::optional<std::string>> AzureClient::Read(const std::string& 
   return std::move(response.body);
 }
 
-absl::Status AzureClient::Fetch(const std::string& key, const std::function<absl::Status(absl::string_view)>& sink, const CancelToken& cancel) {
+absl::Status AzureClient::Fetch(const std::string& key, const std::function<absl::Status(absl::string_view)>& sink,
+                                std::optional<absl::Duration>& pause, const CancelToken& cancel) {
   ASSIGN_OR_RETURN(HttpRequest request, Request({"GET", key, {}, {}, -1, nullptr}, cancel));
   request.on_data = sink;
-  ASSIGN_OR_RETURN(const HttpResponse response, transport_->Do(request));
-  return response.ok() ? absl::OkStatus() : registry::UnexpectedStatus(response);
+  return registry::FetchOnce(*transport_, request, pause);
 }
 
 absl::StatusOr<std::optional<absl::Time>> AzureClient::WrittenAt(const std::string& key, const CancelToken& cancel) {

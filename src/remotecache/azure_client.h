@@ -32,7 +32,8 @@ class AzureClient : public ObjectStore {
   AzureClient(AzureConfig config, registry::HttpTransport* transport) : config_(std::move(config)), transport_(transport), token_(transport) {}
 
   absl::StatusOr<std::optional<std::string>> Read(const std::string& key, std::size_t max_bytes, const CancelToken& cancel) override;
-  absl::Status Fetch(const std::string& key, const std::function<absl::Status(absl::string_view)>& sink, const CancelToken& cancel) override;
+  absl::Status Fetch(const std::string& key, const std::function<absl::Status(absl::string_view)>& sink, std::optional<absl::Duration>& pause,
+                     const CancelToken& cancel) override;
   absl::StatusOr<std::optional<absl::Time>> WrittenAt(const std::string& key, const CancelToken& cancel) override;
   absl::Status Touch(const std::string& key, const CancelToken& cancel) override;
   // Makes the container if it is not there. Large objects travel in blocks.

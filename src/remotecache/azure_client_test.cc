@@ -170,8 +170,9 @@ TEST(AzureClientTest, WritesAndReadsBlobs) {
   EXPECT_EQ(*client.WrittenAt("other", {}), std::nullopt);
   EXPECT_TRUE(client.Touch("empty", {}).ok());
   std::string fetched;
-  ASSERT_TRUE(
-      client.Fetch("blobs/sha256:x", [&](absl::string_view bytes) { return fetched.append(bytes.data(), bytes.size()), absl::OkStatus(); }, {}).ok());
+  std::optional<absl::Duration> pause;
+  const auto sink = [&](absl::string_view bytes) { return fetched.append(bytes.data(), bytes.size()), absl::OkStatus(); };
+  ASSERT_TRUE(client.Fetch("blobs/sha256:x", sink, pause, {}).ok());
   EXPECT_EQ(fetched, "data");
 }
 

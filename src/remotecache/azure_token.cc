@@ -76,7 +76,7 @@ absl::StatusOr<AzureToken::Token> AzureToken::Ask(const CancelToken& cancel) {
     request.headers = {{"Metadata", "true"}};
     request.stall_timeout = absl::Seconds(5);
   }
-  ASSIGN_OR_RETURN(const registry::HttpResponse response, transport_->Do(request));
+  ASSIGN_OR_RETURN(const registry::HttpResponse response, registry::DoWithRetries(*transport_, request));
   if (!response.ok()) return registry::UnexpectedStatus(response);
   const nlohmann::json json = nlohmann::json::parse(response.body, nullptr, /*allow_exceptions=*/false);
   if (!json.is_object() || !json.value("access_token", nlohmann::json()).is_string()) return absl::DataLossError("the answer has no access_token");

@@ -25,6 +25,7 @@ class RegistryOrigin : public CacheOrigin {
     if (oci::IsIndex(descriptor.media_type) || oci::IsManifest(descriptor.media_type)) {
       return places_.registry->FetchManifest(ref_, descriptor, OptionsWith(cancel));
     }
+    if (descriptor.size > kMaxDocumentBytes) return absl::InvalidArgumentError(absl::StrCat("blob ", descriptor.digest.str(), " is too large"));
     const std::shared_ptr<store::BlobPin> pin = places_.blobs->Pin(descriptor.digest);
     RETURN_IF_ERROR(Fetch(descriptor, cancel));
     return places_.blobs->Read(descriptor.digest);
@@ -92,7 +93,7 @@ class ClientOrigin : public CacheOrigin {
     if (places_.blobs->Has(layer.digest)) return absl::OkStatus();
     ASSIGN_OR_RETURN(const std::unique_ptr<store::BlobWriter> writer, places_.blobs->NewWriter());
     RETURN_IF_ERROR(places_.session->ReadBlob(
-        store_, layer.digest, [&](absl::string_view chunk) { return writer->Write(chunk); }, cancel));
+        store_, layer.digest, [&](absl::string_view chunk) { return store::WriteWithin(layer.size, layer.digest, chunk, *writer); }, cancel));
     return writer->Commit(layer.digest, layer.size).status();
   }
 

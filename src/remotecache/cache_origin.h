@@ -48,7 +48,9 @@ struct Places {
 // missing or wrong.
 absl::StatusOr<CacheOriginPtr> NewCacheOrigin(const std::string& type, const Attributes& attributes, const Places& places);
 
-// The largest cache config that is read; BuildKit reads no larger one.
+// The largest cache config that is read from where it has a manifest; BuildKit reads no larger one.
 inline constexpr std::int64_t kMaxConfigBytes = 1 << 20;
+// The largest of other documents: bare cache configs, configs of images.
+inline constexpr std::int64_t kMaxDocumentBytes = 8 << 20;
 
 }  // namespace cachalot::remotecache

@@ -107,6 +107,7 @@ absl::Status ImportedCache::LoadBareConfig(const std::string& config) {
   for (const ConfigLayer& layer : parsed.layers) {
     if (!layer.note.has_value()) return absl::InvalidArgumentError("cache layer with missing annotations");
     if (layer.note->diff_id.empty()) return absl::InvalidArgumentError("cache layer with missing diffid");
+    if (layer.note->size <= 0) return absl::InvalidArgumentError("cache layer with missing size");
     snapshot::Layer& known = part.layers[layer.blob];
     known.blob.digest = layer.blob;
     known.blob.media_type = layer.note->media_type;

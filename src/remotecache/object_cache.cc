@@ -10,6 +10,7 @@
 #include "absl/time/clock.h"
 #include "base/status.h"
 #include "base/status_macros.h"
+#include "registry/retry.h"
 
 namespace cachalot::remotecache {
 namespace {
@@ -23,7 +24,7 @@ class ObjectOrigin : public CacheOrigin {
       : store_(std::move(store)), layout_(std::move(layout)), places_(places) {}
 
   absl::StatusOr<std::optional<std::string>> ReadBareConfig(const CancelToken& cancel) override {
-    ASSIGN_OR_RETURN(std::optional<std::string> config, store_->Read(ConfigKey(layout_, layout_.names.front()), kMaxConfigBytes, cancel));
+    ASSIGN_OR_RETURN(std::optional<std::string> config, store_->Read(ConfigKey(layout_, layout_.names.front()), kMaxDocumentBytes, cancel));
     return config.has_value() ? std::move(config) : "{}";  // nothing was exported yet
   }
   absl::StatusOr<oci::Descriptor> Resolve(const CancelToken&) override { return absl::InternalError("an object store has no manifests"); }
@@ -36,10 +37,17 @@ class ObjectOrigin : public CacheOrigin {
   }
   absl::Status Fetch(const oci::Descriptor& layer, const CancelToken& cancel) override {
     if (places_.blobs->Has(layer.digest)) return absl::OkStatus();
-    ASSIGN_OR_RETURN(const std::unique_ptr<store::BlobWriter> writer, places_.blobs->NewWriter());
-    RETURN_IF_ERROR(store_->Fetch(
-        BlobKey(layout_, layer.digest), [&](absl::string_view bytes) { return writer->Write(bytes); }, cancel));
-    return writer->Commit(layer.digest, layer.size).status();
+    registry::Backoff backoff;
+    while (true) {
+      ASSIGN_OR_RETURN(const std::unique_ptr<store::BlobWriter> writer, places_.blobs->NewWriter());
+      const auto sink = [&](absl::string_view bytes) { return store::WriteWithin(layer.size, layer.digest, bytes, *writer); };
+      std::optional<absl::Duration> pause;
+      const absl::Status fetched = store_->Fetch(BlobKey(layout_, layer.digest), sink, pause, cancel);
+      if (fetched.ok()) return writer->Commit(layer.digest, layer.size).status();
+      if (!pause.has_value()) return fetched;
+      ASSIGN_OR_RETURN(const bool again, backoff.Again(cancel, *pause));
+      if (!again) return fetched;
+    }
   }
   std::vector<std::string> sources() const override { return {}; }
 

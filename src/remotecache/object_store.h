@@ -20,7 +20,9 @@ class ObjectStore {
   virtual ~ObjectStore() = default;
   // A small object, or nothing when there is none.
   virtual absl::StatusOr<std::optional<std::string>> Read(const std::string& key, std::size_t max_bytes, const CancelToken& cancel) = 0;
-  virtual absl::Status Fetch(const std::string& key, const std::function<absl::Status(absl::string_view)>& sink, const CancelToken& cancel) = 0;
+  // When it fails in a way that may pass, `pause` becomes the time that the store asks to wait.
+  virtual absl::Status Fetch(const std::string& key, const std::function<absl::Status(absl::string_view)>& sink, std::optional<absl::Duration>& pause,
+                             const CancelToken& cancel) = 0;
   // When the object was written, or nothing when there is none.
   virtual absl::StatusOr<std::optional<absl::Time>> WrittenAt(const std::string& key, const CancelToken& cancel) = 0;
   // Makes the object as young as if it had been written now.

@@ -7,10 +7,12 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "base/sha256.h"
 #include "base/status_macros.h"
@@ -102,8 +104,10 @@ HttpHeaders SignS3(const S3Config& config, const std::string& method, const std:
   if (config.access_key.empty() || config.secret_key.empty()) return all;
 
   const absl::string_view rest = absl::string_view(url).substr(url.find("://") + 3);
+  absl::string_view host = rest.substr(0, rest.find('/'));
+  absl::ConsumeSuffix(&host, absl::StartsWith(url, "https:") ? ":443" : ":80");  // curl leaves out what the scheme implies
   HttpHeaders signed_headers = all;
-  signed_headers.emplace_back("host", rest.substr(0, rest.find('/')));
+  signed_headers.emplace_back("host", host);
   std::sort(signed_headers.begin(), signed_headers.end());
   std::vector<std::string> names;
   std::string lines;
@@ -141,11 +145,11 @@ absl::StatusOr<std::optional<std::string>> S3Client::Read(const std::string& key
   return std::move(response.body);
 }
 
-absl::Status S3Client::Fetch(const std::string& key, const std::function<absl::Status(absl::string_view)>& sink, const CancelToken& cancel) {
+absl::Status S3Client::Fetch(const std::string& key, const std::function<absl::Status(absl::string_view)>& sink, std::optional<absl::Duration>& pause,
+                             const CancelToken& cancel) {
   HttpRequest request = Request("GET", key, cancel);
   request.on_data = sink;
-  ASSIGN_OR_RETURN(const HttpResponse response, transport_->Do(request));
-  return response.ok() ? absl::OkStatus() : registry::UnexpectedStatus(response);
+  return registry::FetchOnce(*transport_, request, pause);
 }
 
 absl::StatusOr<std::optional<absl::Time>> S3Client::WrittenAt(const std::string& key, const CancelToken& cancel) {

@@ -36,7 +36,8 @@ class S3Client : public ObjectStore {
   S3Client(S3Config config, registry::HttpTransport* transport) : config_(std::move(config)), transport_(transport) {}
 
   absl::StatusOr<std::optional<std::string>> Read(const std::string& key, std::size_t max_bytes, const CancelToken& cancel) override;
-  absl::Status Fetch(const std::string& key, const std::function<absl::Status(absl::string_view)>& sink, const CancelToken& cancel) override;
+  absl::Status Fetch(const std::string& key, const std::function<absl::Status(absl::string_view)>& sink, std::optional<absl::Duration>& pause,
+                     const CancelToken& cancel) override;
   absl::StatusOr<std::optional<absl::Time>> WrittenAt(const std::string& key, const CancelToken& cancel) override;
   absl::Status Touch(const std::string& key, const CancelToken& cancel) override;
   absl::Status Write(const std::string& key, std::int64_t size, const std::string& sha256, const Body& body, const CancelToken& cancel) override;

@@ -24,6 +24,16 @@ TEST(S3ClientTest, SignsAsAmazonDocuments) {
             "Signature=f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41");
 }
 
+TEST(S3ClientTest, ThePortOfTheSchemeIsNoPartOfTheHost) {
+  S3Config config;
+  config.access_key = "key";
+  config.secret_key = "secret";
+  const auto sign = [&](const std::string& url) { return SignS3(config, "GET", url, "hash", {}, absl::UnixEpoch()); };
+  EXPECT_EQ(sign("http://example.com:80/x"), sign("http://example.com/x"));
+  EXPECT_EQ(sign("https://example.com:443/x"), sign("https://example.com/x"));
+  EXPECT_NE(sign("https://example.com:80/x"), sign("https://example.com/x"));
+}
+
 TEST(S3ClientTest, SignsNothingWithoutKeys) {
   for (const auto& [name, value] : SignS3({}, "GET", "https://b.example.com/k", "hash", {}, absl::UnixEpoch())) EXPECT_NE(name, "authorization");
 }

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "base/guarded.h"
+#include "base/log.h"
 #include "base/status.h"
 #include "base/thread.h"
 #include "base/unique_fd.h"
@@ -24,7 +25,7 @@ namespace {
 
 using moby::sshforward::v1::BytesMessage;
 
-constexpr int kMaxConnections = 64;
+constexpr int kMaxConnections = 256;  // of one step; more are closed at once
 constexpr int kBacklog = 64;
 
 // From the call into the socket, until the other end writes no more.
@@ -125,15 +126,21 @@ class ForwardingSocket : public Session::SshSocket {
         return;
       }
       auto fd = std::make_shared<UniqueFd>(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-      if (fd->valid()) {
-        connections_.Lock()->insert(fd->get());
-        pool_.Run([this, fd] {
-          Forward(fd->get());
-          auto connections = connections_.Lock();
-          connections->erase(fd->get());
-          fd->reset();
-        });
+      if (!fd->valid()) continue;
+      {
+        auto connections = connections_.Lock();
+        if (connections->size() >= kMaxConnections) {
+          LogWarning("a step has ", kMaxConnections, " connections to the ssh agent \"", id_, "\" open; another one is refused");
+          continue;
+        }
+        connections->insert(fd->get());
       }
+      pool_.Run([this, fd] {
+        Forward(fd->get());
+        auto connections = connections_.Lock();
+        connections->erase(fd->get());
+        fd->reset();
+      });
     }
   }
 

@@ -25,6 +25,10 @@ class BlobWriter {
   virtual absl::StatusOr<oci::Digest> Commit(const oci::Digest& expected = {}, std::int64_t size = -1) = 0;
 };
 
+// Writes what of the blob `digest` has arrived. DATA_LOSS as soon as that is more than `size` bytes, if `size` is not negative: a server that
+// sends without end must not fill the disk.
+absl::Status WriteWithin(std::int64_t size, const oci::Digest& digest, absl::string_view bytes, BlobWriter& writer);
+
 // Keeps a blob from being collected while held.
 class BlobPin {
  public:

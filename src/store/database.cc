@@ -97,7 +97,7 @@ absl::Status Connection::Open(const std::string& path) {
   sqlite3_db_config(database_, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);  // the log is as good as the file, and needs no sync
   RETURN_IF_ERROR(
       RunScript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0; PRAGMA foreign_keys=ON; PRAGMA cache_size=-256;"
-                "PRAGMA temp_store=MEMORY"));
+                "PRAGMA temp_store=MEMORY; PRAGMA journal_size_limit=67108864"));  // a log that was longer once is cut
   const auto on_commit = [](void* self, sqlite3*, const char*, int frames) {
     static_cast<Connection*>(self)->log_bytes_ = frames * kFrameBytes;
     return SQLITE_OK;

@@ -188,16 +188,33 @@ class Hostile {
   // A name; mostly one of few, so that entries meet.
   std::string Name() {
     static const std::vector<std::string> kFew = {"a", "b", "c", "etc", "file", "x"};
-    static const std::vector<std::string> kOdd = {
-        ".",        "..", "",   "new\nline", ".wh.a", ".wh..wh..opq", ".wh..", ".wh...", ".wh.", "...", std::string(255, 'n'), std::string(256, 'm'),
-        "\xff\xfe", "*",  "[a", "a b",       "nope",  ":,\\"};
+    static const std::vector<std::string> kOdd = {".",
+                                                  "..",
+                                                  "",
+                                                  "new\nline",
+                                                  ".wh.a",
+                                                  ".wh..wh..opq",
+                                                  ".wh..",
+                                                  ".wh...",
+                                                  ".wh.",
+                                                  "...",
+                                                  std::string(255, 'n'),
+                                                  std::string(256, 'm'),
+                                                  "\xff\xfe",
+                                                  "*",
+                                                  "[a",
+                                                  "a b",
+                                                  "nope",
+                                                  ":,\\",
+                                                  std::string("..\0x", 4),
+                                                  std::string("a\0b", 3)};
     return Once(8) ? Pick(kOdd) : Pick(kFew);
   }
   // A name that the file system takes.
   std::string PlainName() {
     while (true) {
       std::string name = Name();
-      if (!name.empty() && name != "." && name != ".." && name.size() < 256) return name;
+      if (!name.empty() && name != "." && name != ".." && name.size() < 256 && name.find('\0') == std::string::npos) return name;
     }
   }
   // A path of several names, of every form.
@@ -265,7 +282,8 @@ class Hostile {
  private:
   std::string Climb() {
     std::string up;
-    for (std::size_t i = 0, n = 1 + Below(12); i < n; ++i) up += "../";
+    const std::string step = Once(4) ? std::string("..\0x/", 5) : "../";  // the kernel sees two dots in both
+    for (std::size_t i = 0, n = 1 + Below(12); i < n; ++i) up += step;
     return up;
   }
   void GrowOne(int root, int directory, const std::string& name) {

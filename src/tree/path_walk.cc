@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -13,6 +14,7 @@ namespace cachalot::tree {
 namespace {
 
 constexpr int kMaxLinks = 255;
+constexpr std::size_t kTold = 200;  // bytes of a path in an error
 
 // Puts the names of `path` on the stack of names to come, the first one on top.
 void Push(absl::string_view path, std::vector<std::string>& ahead) {
@@ -43,13 +45,18 @@ std::string PathOf(const std::vector<std::string>& way, const std::string& name)
 }
 
 absl::Status CheckPathLength(absl::string_view what, absl::string_view path) {
-  constexpr std::size_t kTold = 200;
   if (path.size() <= kMaxPath) return absl::OkStatus();
   return ErrnoError(absl::StrCat(what, " ", path.substr(0, kTold), "..."), ENAMETOOLONG);
 }
 
+absl::Status CheckNoNullByte(absl::string_view path) {
+  if (!absl::StrContains(path, '\0')) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("path \"", absl::Utf8SafeCEscape(path.substr(0, kTold)), "\" holds a null byte"));
+}
+
 absl::StatusOr<PathEnd> WalkPath(PathSteps& steps, absl::string_view path, bool follow_last) {
   RETURN_IF_ERROR(CheckPathLength("lstat", path));
+  RETURN_IF_ERROR(CheckNoNullByte(path));
   std::vector<std::string> ahead;
   Push(path, ahead);
   PathEnd end;
@@ -83,6 +90,7 @@ absl::StatusOr<PathEnd> WalkPath(PathSteps& steps, absl::string_view path, bool 
         end.way.clear();
         length = 0;
       }
+      RETURN_IF_ERROR(CheckNoNullByte(target));
       Push(target, ahead);
     } else {
       end.kind = kind;

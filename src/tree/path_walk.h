@@ -43,10 +43,12 @@ std::string PathOf(const std::vector<std::string>& way, const std::string& name)
 constexpr std::size_t kMaxPath = 4095;
 // INVALID_ARGUMENT "<what> <path>: file name too long" above that; of a long path only the beginning is told.
 absl::Status CheckPathLength(absl::string_view what, absl::string_view path);
+// INVALID_ARGUMENT when there is a null byte in the path: for the kernel it ends there, so that "..\0x", a name like others for us, leads up.
+absl::Status CheckNoNullByte(absl::string_view path);
 
 // Follows `path` inside the tree: links count, absolute ones begin at the root, ".." stops there. What does not exist is taken as it stands,
 // and ".." leads out of it again to what exists: "nope/../link" is the link. Without `follow_last` a link in the last name stays one.
-// FAILED_PRECONDITION after 255 links, INVALID_ARGUMENT where the path is too long, or becomes so.
+// FAILED_PRECONDITION after 255 links, INVALID_ARGUMENT where the path is too long, or becomes so, or holds a null byte.
 absl::StatusOr<PathEnd> WalkPath(PathSteps& steps, absl::string_view path, bool follow_last);
 
 }  // namespace cachalot::tree

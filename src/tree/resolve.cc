@@ -91,6 +91,7 @@ absl::StatusOr<Resolved> Resolve(int root, absl::string_view path, bool follow_l
 }
 
 absl::StatusOr<UniqueFd> TryOpenDirectory(int root, absl::string_view path) {
+  RETURN_IF_ERROR(CheckNoNullByte(path));
   struct open_how how = {};
   how.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;

@@ -32,6 +32,18 @@ class ResolveTest : public testing::Test {
   UniqueFd root_;
 };
 
+// "..\0x" is a name like others for a string, and the way up for the kernel.
+TEST_F(ResolveTest, NullBytesEndNoPath) {
+  const std::string up("..\0x", 4);
+  for (const std::string& path : {up, up + "/outside", "a/" + up + "/" + up + "/outside", "new/" + up + "/" + up, std::string("a\0b", 3)}) {
+    EXPECT_EQ(Resolve(root_.get(), path).status().code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_EQ(MakeDirectories(root_.get(), path, {}).status().code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_FALSE(TryOpenDirectory(root_.get(), path).ok());
+    EXPECT_FALSE(os::OpenBeneath(root_.get(), path, O_RDONLY).ok());
+    EXPECT_FALSE(os::OpenInRoot(root_.get(), path, O_RDONLY).ok());
+  }
+}
+
 TEST_F(ResolveTest, DescriptorsStandForWhatWasFound) {
   Link("to-b", "/a/b");
   const auto directory = Resolve(root_.get(), "to-b");

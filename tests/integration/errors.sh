@@ -27,6 +27,12 @@ attempt syntax 'RUNN true'
 expect 'unknown instruction: RUNN' "$work/syntax.log"
 expect 'Dockerfile:5' "$work/syntax.log"
 
+# For the kernel a null byte ends a name: "..\0x" is the way up.
+printf '%s\nFROM busybox\nRUN --mount=type=cache,source=/..\0x/..\0x/..\0x/etc,target=/m ls /m\n' "$base" > "$work/context/Dockerfile"
+! build "$work/context" >"$work/null.log" 2>&1 || fail "a null byte in a path"
+expect 'the instruction holds a null byte' "$work/null.log"
+expect 'Dockerfile:5' "$work/null.log"
+
 attempt missing 'COPY nothing-here /x'
 expect '"/nothing-here": not found' "$work/missing.log"
 expect '>>> COPY nothing-here /x' "$work/missing.log"

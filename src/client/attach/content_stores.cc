@@ -61,9 +61,11 @@ absl::Status Read(const ContentStores& stores, RpcStream& stream) {
   RETURN_IF_ERROR(ReadMessage(stream, request).status());
   ASSIGN_OR_RETURN(const UniqueFd fd, OpenBlob(directory, request.digest()));
   ASSIGN_OR_RETURN(const struct stat status, os::Stat(fd.get()));
-  const std::int64_t end = request.size() > 0 ? std::min<std::int64_t>(status.st_size, request.offset() + request.size()) : status.st_size;
+  std::int64_t offset = std::clamp<std::int64_t>(request.offset(), 0, status.st_size);
+  const std::int64_t left = status.st_size - offset;
+  const std::int64_t end = offset + (request.size() > 0 ? std::min<std::int64_t>(left, request.size()) : left);
   content::ReadContentResponse response;
-  for (std::int64_t offset = std::max<std::int64_t>(request.offset(), 0); offset < end;) {
+  while (offset < end) {
     response.set_offset(offset);
     response.mutable_data()->resize(static_cast<std::size_t>(std::min<std::int64_t>(kChunk, end - offset)));
     const ssize_t got = ::pread(fd.get(), response.mutable_data()->data(), response.data().size(), offset);

@@ -1,13 +1,19 @@
 #include "client/attach/outputs.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <memory>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "base/path.h"
+#include "base/random_id.h"
+#include "base/status.h"
 #include "base/status_macros.h"
 #include "base/unique_fd.h"
 #include "buildkit/filesync.pb.h"
@@ -30,6 +36,53 @@ class DescriptorSink : public OutputSink {
   const UniqueFd owned_;
   const std::string name_;
 };
+
+// A file that is complete or not there: what stood at the path stays until then.
+class FileSink : public OutputSink {
+ public:
+  // `path` names a regular file or nothing.
+  static absl::StatusOr<std::unique_ptr<OutputSink>> Create(const std::string& path, const struct stat* old) {
+    auto sink = std::make_unique<FileSink>();
+    sink->path_ = path;
+    const std::string temporary = JoinPath(DirName(path), absl::StrCat(".", BaseName(path), ".", RandomId()));
+    ASSIGN_OR_RETURN(sink->fd_, os::Open(temporary, O_WRONLY | O_CREAT | O_EXCL, old == nullptr ? 0644 : 0600));
+    sink->temporary_ = temporary;
+    if (old != nullptr && ((old->st_uid != ::geteuid() && ::fchown(sink->fd_.get(), old->st_uid, old->st_gid) != 0) ||
+                           ::fchmod(sink->fd_.get(), old->st_mode & 07777) != 0)) {
+      return ErrnoError(absl::StrCat("write ", path));
+    }
+    return sink;
+  }
+  ~FileSink() override {
+    if (!temporary_.empty()) ::unlink(temporary_.c_str());
+  }
+  absl::Status Write(absl::string_view bytes) override { return os::WriteAll(fd_.get(), bytes, path_); }
+  absl::Status Close() override {
+    if (::rename(temporary_.c_str(), path_.c_str()) != 0) return ErrnoError(absl::StrCat("rename ", temporary_, " to ", path_));
+    temporary_.clear();
+    return absl::OkStatus();
+  }
+
+ private:
+  UniqueFd fd_;
+  std::string path_, temporary_;
+};
+
+absl::StatusOr<std::unique_ptr<OutputSink>> OpenFile(const std::string& path) {
+  const std::unique_ptr<char, void (*)(void*)> target(::realpath(path.c_str(), nullptr), &std::free);  // null when there is nothing yet
+  struct stat old = {};
+  const bool exists = target != nullptr && ::stat(target.get(), &old) == 0;
+  struct stat link = {};
+  const bool dangles = !exists && ::lstat(path.c_str(), &link) == 0;
+  if (!dangles && (!exists || S_ISREG(old.st_mode))) {
+    absl::StatusOr<std::unique_ptr<OutputSink>> sink = FileSink::Create(exists ? target.get() : path, exists ? &old : nullptr);
+    // A file may be writable in a directory that is not.
+    if (sink.ok() || !exists || !absl::IsPermissionDenied(sink.status())) return sink;
+  }
+  ASSIGN_OR_RETURN(UniqueFd fd, os::Open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644));
+  const int number = fd.get();
+  return std::make_unique<DescriptorSink>(number, std::move(fd), path);
+}
 
 absl::Status ReceiveDirectory(const Output& output, session::RpcStream& stream) {
   if (output.mirror && session::FindMetadata(stream.metadata(), session::kMultiPlatformHeader) != "1") {
@@ -90,11 +143,7 @@ absl::Status ReceiveOutput(const std::vector<Output>& outputs, session::RpcStrea
 Output FileOutput(int exporter_id, std::string path) {
   Output output;
   output.exporter_id = exporter_id;
-  output.open = [path = std::move(path)](const auto&) -> absl::StatusOr<std::unique_ptr<OutputSink>> {
-    ASSIGN_OR_RETURN(UniqueFd fd, os::Open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644));
-    const int number = fd.get();
-    return std::make_unique<DescriptorSink>(number, std::move(fd), path);
-  };
+  output.open = [path = std::move(path)](const auto&) { return OpenFile(path); };
   return output;
 }
 

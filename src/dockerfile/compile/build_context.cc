@@ -23,7 +23,7 @@ constexpr absl::string_view kDockerfile = "Dockerfile";
 constexpr absl::string_view kIgnoreFile = ".dockerignore";
 constexpr absl::string_view kWebFile = "context";
 constexpr std::int64_t kSniffedBytes = 1024;
-constexpr std::int64_t kMaxIgnoreBytes = 1 << 20;
+constexpr std::int64_t kMaxIgnoreBytes = 8 << 20;
 
 bool IsWebAddress(absl::string_view text) { return absl::StartsWith(text, "http://") || absl::StartsWith(text, "https://"); }
 
@@ -141,8 +141,14 @@ absl::StatusOr<llb::RefPtr> BuildContext::Solve(const llb::State& state, bool ev
   return std::move(result.ref);
 }
 
-std::string BuildContext::ReadOptionalFile(const llb::RefPtr& ref, const std::string& path) const {
-  return bridge_.ReadFile(ref, path, 0, kMaxIgnoreBytes).value_or("");
+absl::StatusOr<std::optional<std::string>> BuildContext::ReadIgnoreFile(const llb::RefPtr& ref, const std::string& path) const {
+  absl::StatusOr<std::string> text = bridge_.ReadFile(ref, path, 0, kMaxIgnoreBytes + 1);
+  if (absl::IsNotFound(text.status())) return std::nullopt;
+  if (!text.ok()) return Annotate(text.status(), absl::StrCat("failed to read ", path));
+  if (static_cast<std::int64_t>(text->size()) > kMaxIgnoreBytes) {
+    return absl::InvalidArgumentError(absl::StrCat(path, " is larger than ", kMaxIgnoreBytes, " bytes"));
+  }
+  return *std::move(text);
 }
 
 llb::State BuildContext::LocalDockerfile() const {
@@ -178,11 +184,11 @@ absl::StatusOr<std::shared_ptr<const llb::SourceInfo>> BuildContext::ReadDockerf
   info->filename = filename_;
   info->language = std::string(kDockerfile);
   const std::string ignore_name = absl::StrCat(filename_, kIgnoreFile);
-  const absl::StatusOr<std::string> ignore = bridge_.ReadFile(*ref, ignore_name, 0, kMaxIgnoreBytes);
-  if (ignore.ok()) {
+  ASSIGN_OR_RETURN(std::optional<std::string> ignore, ReadIgnoreFile(*ref, ignore_name));
+  if (ignore.has_value()) {
     const std::lock_guard<std::mutex> lock(ignore_mutex_);
     ignore_name_ = ignore_name;
-    ignore_text_ = *ignore;
+    ignore_text_ = std::move(ignore);
   }
   return info;
 }
@@ -214,7 +220,8 @@ absl::StatusOr<std::vector<std::string>> BuildContext::IgnorePatterns() {
     options.constraints = Internal(absl::StrCat("load ", kIgnoreFile));
     ASSIGN_OR_RETURN(const llb::RefPtr ref, Solve(llb::Local(context_name_, options)));
     ignore_name_ = std::string(kIgnoreFile);
-    ignore_text_ = ReadOptionalFile(ref, ignore_name_);
+    ASSIGN_OR_RETURN(std::optional<std::string> text, ReadIgnoreFile(ref, ignore_name_));
+    ignore_text_ = std::move(text).value_or("");
   }
   return ParseIgnoreFile(ignore_name_, *ignore_text_);
 }

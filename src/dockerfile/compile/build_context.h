@@ -48,8 +48,8 @@ class BuildContext {
   absl::StatusOr<std::vector<std::string>> IgnorePatterns();
 
   absl::StatusOr<llb::RefPtr> Solve(const llb::State& state, bool evaluate = false) const;
-  // The file's content, nothing when it cannot be read.
-  std::string ReadOptionalFile(const llb::RefPtr& ref, const std::string& path) const;
+  // The text of an ignore file; nothing when there is none. Whatever else hinders reading is an error: what it excludes must not get into the build.
+  absl::StatusOr<std::optional<std::string>> ReadIgnoreFile(const llb::RefPtr& ref, const std::string& path) const;
   // The session that sends the directory `name`.
   std::string SessionOf(const std::string& name) const {
     const std::string& given = Option(options_, "local-sessionid:" + name);

@@ -136,8 +136,8 @@ absl::StatusOr<NamedContext::Loaded> NamedContext::LoadLocal(const std::string& 
 
   llb::LocalOptions options;
   options.session_id = build_->SessionOf(name);
-  const std::string text = build_->ReadOptionalFile(ref, std::string(kIgnoreFile));
-  ASSIGN_OR_RETURN(options.exclude_patterns, ParseIgnoreFile(Named(kIgnoreFile), text));
+  ASSIGN_OR_RETURN(const std::optional<std::string> text, build_->ReadIgnoreFile(ref, std::string(kIgnoreFile)));
+  ASSIGN_OR_RETURN(options.exclude_patterns, ParseIgnoreFile(Named(kIgnoreFile), text.value_or("")));
   options.shared_key_hint = absl::StrCat("context:", key_, "-", Option(build_->options(), absl::StrCat("sharedkey:localdir:", key_)));
   options.constraints.Named(Named("load from client"));
   return Loaded{llb::Local(name,

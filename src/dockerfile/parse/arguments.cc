@@ -6,11 +6,13 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/status_macros.h"
 #include "base/value_of.h"
 #include "dockerfile/shell/quote.h"
+#include "dockerfile/shell/rune.h"
 #include "nlohmann/json.hpp"
 
 namespace cachalot::dockerfile {
@@ -102,9 +104,26 @@ std::vector<std::string> QuotedWords(absl::string_view text, char escape) {
 
 enum class JsonForm { kNone, kStrings, kOther };
 
+// As Go's decoder takes it: what is no Unicode (bytes that are no UTF-8, halves of surrogate pairs) becomes U+FFFD.
+std::string ToUnicode(absl::string_view json) {
+  std::string out = ToValidUtf8(json);
+  const auto escaped = [&](std::size_t at) {  // the code unit of an escape such as \ud800, or 0
+    unsigned unit = 0;
+    return at + 6 <= out.size() && out[at] == '\\' && out[at + 1] == 'u' && absl::SimpleHexAtoi(out.substr(at + 2, 4), &unit) ? unit : 0;
+  };
+  for (std::size_t i = 0; i + 1 < out.size(); ++i) {
+    if (out[i] != '\\') continue;
+    const unsigned unit = escaped(i), next = escaped(i + 6);
+    const bool pair = unit >= 0xD800 && unit < 0xDC00 && next >= 0xDC00 && next < 0xE000;
+    if (!pair && unit >= 0xD800 && unit < 0xE000) out.replace(i, 6, "\\ufffd");
+    i += pair ? 11 : unit > 0 ? 5 : 1;
+  }
+  return out;
+}
+
 JsonForm ReadJsonArray(absl::string_view text, std::vector<std::string>* strings) {
   if (!absl::StartsWith(text, "[")) return JsonForm::kNone;
-  const nlohmann::json json = nlohmann::json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
+  const nlohmann::json json = nlohmann::json::parse(ToUnicode(text), nullptr, /*allow_exceptions=*/false);
   if (!json.is_array()) return JsonForm::kNone;
   for (const nlohmann::json& element : json) {
     if (!element.is_string()) return JsonForm::kOther;

@@ -11,6 +11,7 @@
 #include "dockerfile/parse/arguments.h"
 #include "dockerfile/parse/directives.h"
 #include "dockerfile/parse/heredoc.h"
+#include "dockerfile/shell/rune.h"
 
 namespace cachalot::dockerfile {
 namespace {
@@ -56,7 +57,7 @@ class FileParser {
   }
 
   absl::Status ParseLine() {
-    const absl::string_view text = absl::StripLeadingAsciiWhitespace(WithoutLineEnd(line_));
+    const absl::string_view text = StripLeadingSpace(WithoutLineEnd(line_));
     if (IsComment(line_)) {
       const std::string comment(absl::StripAsciiWhitespace(text.substr(1)));
       comment.empty() ? comments_.clear() : comments_.push_back(comment);
@@ -114,6 +115,7 @@ class FileParser {
 
   absl::Status AddNode(absl::string_view instruction, int first_line) {
     if (file_.nodes.size() >= kMaxInstructions) return absl::InvalidArgumentError(absl::StrCat("more than ", kMaxInstructions, " instructions"));
+    if (absl::StrContains(instruction, '\0')) return absl::InvalidArgumentError("the instruction holds a null byte");
     Node node;
     RETURN_IF_ERROR(SplitInstruction(instruction, file_.escape, &node));
     node.comments = std::exchange(comments_, {});

@@ -60,6 +60,14 @@ TEST(Parser, InstructionsAndContinuations) {
             "14-14 ONBUILD [\"COPY\" \"a\" \"b\"]\n");
 }
 
+TEST(Parser, Unicode) {
+  EXPECT_EQ(Dump("\u00A0\u3000FROM a"), "1-1 FROM [\"a\"]\n");
+  EXPECT_EQ(Dump("CMD [\"\xFF\", \"\\ud800x\", \"\\\\ud800\", \"\\ud83d\\ude00\"]"),
+            "1-1 CMD json[\"\uFFFD\" \"\uFFFDx\" \"\\\\ud800\" \"\U0001F600\"]\n");
+}
+
+TEST(Parser, NullBytes) { EXPECT_EQ(Dump(std::string("FROM a\nCOPY ..\0x /\n", 19)), "error: the instruction holds a null byte @2-2"); }
+
 TEST(Parser, EscapeDirective) {
   EXPECT_EQ(Dump("# escape = `\nRUN a `\n b\\\nRUN c"), "2-3 RUN [\"a  b\\\\\"]\n4-4 RUN [\"c\"]\n");
   EXPECT_EQ(Dump("# comment\n# escape=`\nRUN a`\nRUN b"), "3-3 RUN [\"a`\"] #[\"comment\" \"escape=`\"]\n4-4 RUN [\"b\"]\n");

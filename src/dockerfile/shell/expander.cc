@@ -10,6 +10,7 @@
 #include "base/status_macros.h"
 #include "dockerfile/shell/pattern.h"
 #include "dockerfile/shell/quote.h"
+#include "dockerfile/shell/rune.h"
 
 namespace cachalot::dockerfile {
 namespace {
@@ -21,8 +22,6 @@ absl::Status SyntaxError(absl::string_view message) { return absl::InvalidArgume
 absl::Status UnsupportedModifier(absl::string_view modifier) {
   return SyntaxError(absl::StrCat("unsupported modifier (", modifier, ") in substitution"));
 }
-
-bool IsNameCharacter(char c) { return absl::ascii_isalnum(c) || c == '_' || (c & 0x80) != 0; }
 
 // The words of a result, built while it is scanned.
 class WordList {
@@ -174,7 +173,7 @@ class Scanner {
     } else if (!AtEnd() && absl::StrContains("@*#?-$!", text_.substr(position_, 1))) {
       ++position_;
     } else {
-      while (!AtEnd() && IsNameCharacter(text_[position_])) ++position_;
+      position_ += NameLength(text_.substr(position_));
     }
     return std::string(text_.substr(start, position_ - start));
   }

@@ -37,6 +37,8 @@ TEST(Expander, References) {
   EXPECT_EQ(Expand("$DIR/x ${DIR}y $GONE. $"), "/srv/x /srvy . $");
   EXPECT_EQ(Expand("$1x $@y"), "x y");
   EXPECT_EQ(Expand("$KANJI"), "\xE6\xBC\xA2\xE5\xAD\x97");
+  EXPECT_EQ(Expand("$DIR€ “$DIR” $DIR→x $DIR… $DIR\xFF"), "/srv€ “/srv” /srv→x /srv… /srv\xFF");  // no letters
+  EXPECT_EQ(Expand("$DIR\xE6\xBC\xA2 $DIRé $DIR٣"), "  ");                                        // letters and a digit
   EXPECT_EQ(Expand("$GONE ${GONE} ${GONE:-x$DIR} ${GONE/a/b}", {.skip_unset = true}), "$GONE ${GONE} ${GONE:-x/srv} ${GONE/a/b}");
   EXPECT_THAT(Expand("${}"), HasSubstr("syntax error: bad substitution"));
   EXPECT_THAT(Expand("${DIR"), HasSubstr("unsupported modifier"));

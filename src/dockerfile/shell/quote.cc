@@ -5,26 +5,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "dockerfile/shell/rune.h"
 
 namespace cachalot::dockerfile {
 namespace {
-
-// The length of the valid UTF-8 sequence at the start of `text`, 0 when there is none; stores its code point.
-std::size_t DecodeRune(absl::string_view text, std::uint32_t* rune) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned char first = byte(0);
-  std::size_t length = first < 0x80 ? 1 : first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
-  if (first >= 0x80 && (first < 0xC2 || first > 0xF4)) return 0;
-  if (length > text.size()) return 0;
-  *rune = length == 1 ? first : first & (0xFF >> (length + 1));
-  for (std::size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xC0) != 0x80) return 0;
-    *rune = *rune << 6 | (byte(i) & 0x3F);
-  }
-  static constexpr std::uint32_t kSmallest[] = {0, 0, 0x80, 0x800, 0x10000};
-  if (*rune < kSmallest[length] || *rune > 0x10FFFF || (*rune >= 0xD800 && *rune <= 0xDFFF)) return 0;
-  return length;
-}
 
 bool IsPrintable(std::uint32_t rune) {
   if (rune < 0x20 || (rune >= 0x7F && rune <= 0xA0) || rune == 0xAD) return false;

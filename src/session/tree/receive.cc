@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "base/status_macros.h"
@@ -74,6 +75,8 @@ class Receiver {
     }
     const std::uint32_t id = entries_++;
     RETURN_IF_ERROR(order_.Next(stat->path(), IsDirectory(*stat)));
+    if (absl::StrContains(stat->linkname(), '\0'))
+      return absl::InvalidArgumentError(absl::StrCat("link ", stat->path(), " to a null byte: invalid argument"));
     if (!options_.metadata_only) {
       return Add(*stat, id);
     }
