@@ -116,6 +116,7 @@ absl::StatusOr<std::unique_ptr<EngineProcess>> EngineProcess::Start(const build:
   lease.theirs.reset();
   log.theirs.reset();
   process->log_ = std::move(log.ours);
+  process->log_reader_ = NewThread([socket = process->log_.get()] { CopyLog(socket); });  // an engine that cannot start says why it waits
   const absl::Status started = daemon::AwaitStart(lease.ours.get(), stop_fd);
   process->lease_ = std::move(lease.ours);
   if (absl::IsAborted(started)) {
@@ -124,7 +125,6 @@ absl::StatusOr<std::unique_ptr<EngineProcess>> EngineProcess::Start(const build:
   }
   if (!started.ok()) return started;
   process->connection_ = std::move(connection.ours);
-  process->log_reader_ = NewThread([socket = process->log_.get()] { CopyLog(socket); });
   return process;
 }
 
