@@ -11,6 +11,7 @@
 #include "buildkit/policysession.pb.h"
 #include "daemon/gateway_service.h"
 #include "daemon/translate_solve.h"
+#include "llb/wire.h"
 
 namespace cachalot::daemon {
 
@@ -31,6 +32,7 @@ absl::StatusOr<CheckPolicyResponse> Ask(session::Session& session, const CheckPo
   if (!response.ParseFromString(answer)) {
     return absl::InvalidArgumentError("the policy's answer cannot be read");
   }
+  RETURN_IF_ERROR(llb::CheckTexts(response));
   return response;
 }
 

@@ -189,6 +189,12 @@ std::string CleanDestination(const std::string& destination) {
   return absl::StrCat("/", absl::StrJoin(parts, "/"));
 }
 
+std::string CgroupPath(const std::string& parent, const std::string& id) {
+  if (parent.empty()) return absl::StrCat("/buildkit/", id);
+  const bool systemd_form = absl::StrContains(parent, ".slice") && parent.back() == ':';
+  return CleanDestination(absl::StrCat("/", parent, systemd_form ? "" : "/buildkit/", id));
+}
+
 std::string ProcessConfig(const ProcessSpec& process, const User& user, bool privileged, const std::string& apparmor_profile) {
   std::string json;
   absl::StrAppend(&json, R"({"terminal":)", process.tty ? "true" : "false", R"(,"user":{"uid":)", user.uid, R"(,"gid":)", user.gid,

@@ -27,5 +27,8 @@ std::string BundleConfig(const ContainerSpec& spec, const User& user, const Bund
 std::string ProcessConfig(const ProcessSpec& process, const User& user, bool privileged, const std::string& apparmor_profile);
 // The absolute, normalised path of a mount's destination.
 std::string CleanDestination(const std::string& destination);
+// The control group of the container `id` beneath the one that a client asks for (none: ""). It stays in the hierarchy, whatever is asked for: the
+// runtime makes it, and we kill and remove what is in it.
+std::string CgroupPath(const std::string& parent, const std::string& id);
 
 }  // namespace cachalot::runtime

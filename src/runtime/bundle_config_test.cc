@@ -70,5 +70,14 @@ TEST(SeccompTest, CompilesToAProgram) {
   EXPECT_GT(program.size(), 1000u);
 }
 
+TEST(BundleConfigTest, ControlGroupsStayInTheHierarchy) {
+  EXPECT_EQ(CgroupPath("", "id"), "/buildkit/id");
+  EXPECT_EQ(CgroupPath("a/b", "id"), "/a/b/buildkit/id");
+  EXPECT_EQ(CgroupPath("../../a", "id"), "/a/buildkit/id");
+  EXPECT_EQ(CgroupPath("system.slice:build:", "id"), "/system.slice:build:id");
+  EXPECT_EQ(CgroupPath("../../etc/a.slice/x:", "id"), "/etc/a.slice/x:id");
+  EXPECT_EQ(CgroupPath("a.slice/../../../etc:", "id"), "/etc:id");
+}
+
 }  // namespace
 }  // namespace cachalot::runtime

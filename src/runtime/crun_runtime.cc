@@ -36,12 +36,6 @@ absl::Status CheckId(const std::string& id) {
   return good ? absl::OkStatus() : absl::InvalidArgumentError(absl::StrCat("container id \"", id, "\" is not valid"));
 }
 
-std::string CgroupPath(const std::string& parent, const std::string& id) {
-  if (parent.empty()) return absl::StrCat("/buildkit/", id);
-  if (absl::StrContains(parent, ".slice") && parent.back() == ':') return parent + id;
-  return CleanDestination(absl::StrCat("/", parent, "/buildkit/", id));
-}
-
 // Long overlays are mounted beforehand, in the bundle.
 absl::Status ShortenMounts(std::vector<MountPoint>& mounts, Bundle& bundle) {
   for (MountPoint& point : mounts) {
@@ -131,7 +125,7 @@ class CrunRuntime final : public Runtime {
       const std::string file = CgroupFile(entry.name);
       // After a loss of power the file may hold anything, zeros for one; only the group of that very container may be killed.
       const std::string path = os::ReadFile(file, kMaxPath).value_or("");
-      if (CleanDestination(path) != "/" && absl::EndsWith(path, entry.name) && !absl::StrContains(path, '\0')) {
+      if (CleanDestination(path) == path && path != "/" && absl::EndsWith(path, entry.name) && !absl::StrContains(path, '\0')) {
         os::Cgroup cgroup(layout_, path);
         if (absl::Status status = cgroup.Kill(); !status.ok()) LogWarning(status.message());
         cgroup.Remove();

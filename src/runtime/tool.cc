@@ -71,7 +71,7 @@ absl::StatusOr<std::unique_ptr<Tool>> Tool::Find(const std::string& binary, cons
 
 os::Command Tool::MakeCommand(const std::string& log, std::vector<std::string> arguments) const {
   os::Command command;
-  command.argv = {binary_, "--root", root_, "--log", log, "--log-format", is_crun_ ? "text" : "json"};
+  command.argv = {binary_, "--root", root_, "--log", is_crun_ ? absl::StrCat("file:", log) : log, "--log-format", is_crun_ ? "text" : "json"};
   if (is_crun_) command.argv.push_back("--cgroup-manager=cgroupfs");
   command.argv.insert(command.argv.end(), std::make_move_iterator(arguments.begin()), std::make_move_iterator(arguments.end()));
   command.env = std::vector<std::string>{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"};

@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <memory>
 
 #include "absl/strings/match.h"
@@ -18,6 +17,7 @@
 #include "base/unique_fd.h"
 #include "buildkit/filesync.pb.h"
 #include "os/file.h"
+#include "os/mount.h"
 #include "session/output_file.h"
 #include "session/rpc/call.h"
 #include "session/tree/receive.h"
@@ -40,17 +40,12 @@ class DescriptorSink : public OutputSink {
 // A file that is complete or not there: what stood at the path stays until then.
 class FileSink : public OutputSink {
  public:
-  // `path` names a regular file or nothing.
-  static absl::StatusOr<std::unique_ptr<OutputSink>> Create(const std::string& path, const struct stat* old) {
+  static absl::StatusOr<std::unique_ptr<OutputSink>> Create(const std::string& path, mode_t mode) {
     auto sink = std::make_unique<FileSink>();
     sink->path_ = path;
-    const std::string temporary = JoinPath(DirName(path), absl::StrCat(".", BaseName(path), ".", RandomId()));
-    ASSIGN_OR_RETURN(sink->fd_, os::Open(temporary, O_WRONLY | O_CREAT | O_EXCL, old == nullptr ? 0644 : 0600));
+    const std::string temporary = JoinPath(DirName(path), absl::StrCat(".cachalot-", RandomId()));
+    ASSIGN_OR_RETURN(sink->fd_, os::Open(temporary, O_WRONLY | O_CREAT | O_EXCL, mode));
     sink->temporary_ = temporary;
-    if (old != nullptr && ((old->st_uid != ::geteuid() && ::fchown(sink->fd_.get(), old->st_uid, old->st_gid) != 0) ||
-                           ::fchmod(sink->fd_.get(), old->st_mode & 07777) != 0)) {
-      return ErrnoError(absl::StrCat("write ", path));
-    }
     return sink;
   }
   ~FileSink() override {
@@ -68,16 +63,17 @@ class FileSink : public OutputSink {
   std::string path_, temporary_;
 };
 
+// Whether a new file can take the place of the one at the path without anybody missing something of that: other names, its owner, a mount.
+bool IsReplaceable(const std::string& path, const struct stat& file) {
+  return S_ISREG(file.st_mode) && file.st_nlink == 1 && file.st_uid == ::geteuid() && file.st_gid == ::getegid() && (file.st_mode & 07777) == 0644 &&
+         !os::IsMountPoint(path).value_or(true);
+}
+
 absl::StatusOr<std::unique_ptr<OutputSink>> OpenFile(const std::string& path) {
-  const std::unique_ptr<char, void (*)(void*)> target(::realpath(path.c_str(), nullptr), &std::free);  // null when there is nothing yet
-  struct stat old = {};
-  const bool exists = target != nullptr && ::stat(target.get(), &old) == 0;
-  struct stat link = {};
-  const bool dangles = !exists && ::lstat(path.c_str(), &link) == 0;
-  if (!dangles && (!exists || S_ISREG(old.st_mode))) {
-    absl::StatusOr<std::unique_ptr<OutputSink>> sink = FileSink::Create(exists ? target.get() : path, exists ? &old : nullptr);
-    // A file may be writable in a directory that is not.
-    if (sink.ok() || !exists || !absl::IsPermissionDenied(sink.status())) return sink;
+  const absl::StatusOr<struct stat> there = os::Lstat(path);  // links ("/dev/stdout" is one) are written into, and so are pipes
+  if (there.ok() ? IsReplaceable(path, *there) : absl::IsNotFound(there.status())) {
+    absl::StatusOr<std::unique_ptr<OutputSink>> sink = FileSink::Create(path, 0644);
+    if (sink.ok()) return sink;  // a file may be writable in a directory that is not
   }
   ASSIGN_OR_RETURN(UniqueFd fd, os::Open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644));
   const int number = fd.get();
