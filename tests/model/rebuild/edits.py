@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 
-from engine import Engine
+from engine import Engine, read_limits
 from rebuild import busybox_root
 from trees import difference, read_tar
 
@@ -201,15 +201,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("programs")
     parser.add_argument("--mode", choices=["embedded", "daemon"], default="daemon")
-    parser.add_argument("--rounds", type=int, default=os.environ.get("CACHALOT_MODEL_ROUNDS"))
-    parser.add_argument("--seconds", type=float, default=10**9)
-    parser.add_argument("--seed", type=int, default=os.environ.get("CACHALOT_SEED"))
-    options = parser.parse_args()
-    if os.geteuid() != 0:
-        print("skipped: needs root")
-        return 77
-    first = options.seed if options.seed is not None else random.SystemRandom().randrange(10**6) * 1000
-    wanted, deadline = options.rounds or 10**9, time.monotonic() + options.seconds
+    options, first, wanted, deadline = read_limits(parser)
     builds = failed = wrong = 0
     for seed in itertools.count(first):
         if builds >= wanted or time.monotonic() >= deadline:

@@ -1,12 +1,28 @@
 """The real programs under test: an engine inside `cachalot build`, or a daemon that comes and goes."""
 import os
+import random
 import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 PATIENCE = 120  # seconds for anything that must not hang
+
+
+def read_limits(parser):
+    """Adds the flags for how long a model runs and from which seed on. Returns the options, the first seed, how many builds are wanted at most and when to
+    end (on the monotonic clock; wanted builds are made however long they take). Exits with 77, which skips the test, without root."""
+    parser.add_argument("--rounds", type=int, default=os.environ.get("CACHALOT_MODEL_ROUNDS"))
+    parser.add_argument("--seconds", type=float, default=10**9)
+    parser.add_argument("--seed", type=int, default=os.environ.get("CACHALOT_SEED"))
+    options = parser.parse_args()
+    if os.geteuid() != 0:
+        print("skipped: needs root")
+        sys.exit(77)
+    first = options.seed if options.seed is not None else random.SystemRandom().randrange(10**6) * 1000
+    return options, first, options.rounds or 10**9, time.monotonic() + (options.seconds if options.rounds is None else 10**9)
 
 
 class Build:

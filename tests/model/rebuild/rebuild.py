@@ -16,7 +16,7 @@ import tempfile
 import time
 
 from dockerfiles import Plan
-from engine import Engine
+from engine import Engine, read_limits
 from trees import Tree, difference, read_tar
 
 ROUNDS_PER_RUN = 25
@@ -226,19 +226,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("programs")
     parser.add_argument("--mode", choices=["embedded", "daemon", "clients"], default="embedded")
-    parser.add_argument("--rounds", type=int, default=os.environ.get("CACHALOT_MODEL_ROUNDS"))
-    parser.add_argument("--seconds", type=float, default=10**9)
     parser.add_argument("--shrink-seconds", type=float, default=120)
-    parser.add_argument("--seed", type=int, default=os.environ.get("CACHALOT_SEED"))
     parser.add_argument("--events")
     parser.add_argument("--size", type=int)
-    options = parser.parse_args()
-    if os.geteuid() != 0:
-        print("skipped: needs root")
-        return 77
-    first = options.seed if options.seed is not None else random.SystemRandom().randrange(10**6) * 1000
-    wanted = options.rounds or 10**9
-    deadline = time.monotonic() + (options.seconds if options.rounds is None else 10**9)
+    options, first, wanted, deadline = read_limits(parser)
     rounds = failures = runs = 0
     for seed in itertools.count(first):
         if rounds >= wanted or time.monotonic() >= deadline or (options.events and runs > 0):

@@ -15,7 +15,7 @@ import tempfile
 import time
 
 from dockerfiles import Plan
-from engine import Engine
+from engine import Engine, read_limits
 from servers import Git, Registry, Web
 from trees import Tree, difference, digest, read_tar
 
@@ -303,16 +303,7 @@ def main():
     parser.add_argument("programs")
     parser.add_argument("--mode", choices=["embedded", "daemon"], default="embedded")
     parser.add_argument("--only", choices=sorted(MODELS))
-    parser.add_argument("--rounds", type=int, default=os.environ.get("CACHALOT_MODEL_ROUNDS"))
-    parser.add_argument("--seconds", type=float, default=10**9)
-    parser.add_argument("--seed", type=int, default=os.environ.get("CACHALOT_SEED"))
-    options = parser.parse_args()
-    if os.geteuid() != 0:
-        print("skipped: needs root")
-        return 77
-    first = options.seed if options.seed is not None else random.SystemRandom().randrange(10**6) * 1000
-    wanted = options.rounds or 10**9
-    deadline = time.monotonic() + (options.seconds if options.rounds is None else 10**9)
+    options, first, wanted, deadline = read_limits(parser)
     names = [options.only] if options.only else sorted(MODELS)
     rounds = failures = 0
     for seed in itertools.count(first):
